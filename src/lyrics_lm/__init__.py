@@ -1,0 +1,1 @@
+"""Lyrics language models that deliver themselves."""

@@ -1,0 +1,184 @@
+"""`params.yaml` and the environment, read once and frozen. Knows what a setting means, not who uses it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from lyrics_lm import durable
+from lyrics_lm.errors import ParamsError, WorkspaceError
+
+FILE = "params.yaml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusParams(_Section):
+    """`max_rejects`: unusable rows tolerated. `near_duplicate`: Jaccard similarity of word triples
+    from which two songs count as one."""
+
+    max_rejects: int = Field(100, ge=0)
+    near_duplicate: float = Field(0.5, gt=0, le=1)
+
+
+class TokenizerParams(_Section):
+    """`characters`, or `bpe` with `vocab_size` tokens."""
+
+    kind: Literal["characters", "bpe"] = "characters"
+    vocab_size: int = Field(2000, ge=300, le=65000)
+
+
+class ModelParams(_Section):
+    """`name` is `bigram`, `transformer` or `models/FILE.py:CLASS`; the sizes are the transformer's;
+    `args` are passed to a class of your own."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^(bigram|transformer|models/[\w./-]+\.py:\w+)$")] = "transformer"
+    context: int = Field(128, ge=1, le=4096)
+    layers: int = Field(3, ge=1)
+    width: int = Field(72, ge=8)
+    heads: int = Field(4, ge=1)
+    args: dict[str, Any] = {}
+
+
+class TrainingParams(_Section):
+    """`steps` of `batch_size` windows of the model's context; `learning_rate` is the peak."""
+
+    steps: int = Field(1200, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    seed: int = 1
+    checkpoint_every: int = Field(100, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class GateParams(_Section):
+    """Limits a version must keep: milliseconds per token over the champion's, and megabytes."""
+
+    latency_ratio: float = Field(20.0, gt=0)
+    size_mb: float = Field(100.0, gt=0)
+
+
+class Params(_Section):
+    """All of `params.yaml`."""
+
+    corpus: CorpusParams = CorpusParams()
+    tokenizer: TokenizerParams = TokenizerParams()
+    model: ModelParams = ModelParams()
+    training: TrainingParams = TrainingParams()
+    gates: GateParams = GateParams()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server."""
+
+    root: Path
+    home: Path
+    tracking_uri: str | None
+    params: Params
+
+
+def find(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds a `params.yaml`."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise WorkspaceError(f"no {FILE} in {start} or above it; make a workspace with: lyrics-lm init {start.name or 'mine'}")
+
+
+def load(root: Path) -> Settings:
+    """The settings of the workspace at `root`; raises `ParamsError` naming the key at fault."""
+    home = Path(os.environ.get("LYRICS_LM_HOME") or root / ".lyrics-lm").resolve()
+    return Settings(
+        root=root,
+        home=home,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,
+        params=_validate(_read(root / FILE), root / FILE),
+    )
+
+
+def override(root: Path, assignments: Sequence[str]) -> None:
+    """Write `section.key=value` assignments into `params.yaml`, as `dvc exp run --set-param` does.
+
+    Comments and order are kept: only the lines of the named keys change.
+    """
+    path = root / FILE
+    values, text = _read(path), path.read_text()
+    for assignment in assignments:
+        section, key, value = _parse(assignment)
+        _assign(values, section, key, value)
+        text = _replace_line(text, section, key, value)
+    _validate(values, path)
+    if yaml.safe_load(text) != values:
+        text = yaml.safe_dump(values, sort_keys=False)
+    durable.write(path, text.encode())
+
+
+def _parse(assignment: str) -> tuple[str, str, Any]:
+    name, equals, raw = assignment.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot or not key:
+        raise ParamsError(f"--set {assignment} is not of the form section.key=value, as in: --set training.steps=200")
+    try:
+        return section, key, yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise ParamsError(f"--set {assignment}: {raw!r} is not a YAML value") from error
+
+
+def _assign(values: dict[str, Any], section: str, key: str, value: Any) -> None:
+    target = values.setdefault(section, {})
+    *parents, last = key.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = value
+
+
+def _replace_line(text: str, section: str, key: str, value: Any) -> str:
+    """`text` with the scalar of `section.key` replaced where that is one line; else unchanged."""
+    lines, inside = text.splitlines(keepends=True), False
+    for number, line in enumerate(lines):
+        if not line.startswith((" ", "#", "\n")):
+            inside = line.startswith(f"{section}:")
+        if inside and line.strip().startswith(f"{key}:"):
+            indent = line[: len(line) - len(line.lstrip())]
+            comment = line.partition(" #")[2]
+            dumped = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+            lines[number] = f"{indent}{key}: {dumped}" + (f"  #{comment}" if comment else "\n")
+    return "".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise ParamsError(f"{path} is not valid YAML: {where}") from error
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path} is not a mapping of sections; compare it with a fresh: lyrics-lm init")
+    return values
+
+
+def _validate(values: Mapping[str, Any], path: Path) -> Params:
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ParamsError(f"{path}: {name} is not a setting; known: {_known(first['loc'])}") from error
+        raise ParamsError(f"{path}: {name} is {first['input']!r}; {first['msg'].lower()}") from error
+
+
+def _known(location: Sequence[int | str]) -> str:
+    section: Any = Params
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation
+    return ", ".join(section.model_fields)

@@ -1,0 +1,211 @@
+"""The frozen records that cross a boundary (a file, a process, a tool), and their JSON form."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One state tensor of a model, for one sequence (the batch axis is added in front)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """Token ids (T) and the logits they must give: (V) after the last one, or (T, V) after each."""
+
+    tokens: tuple[int, ...]
+    logits: tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Scores on a held-out split; `split` names it. Bits are per character, perplexity per token."""
+
+    bits_per_char: float
+    perplexity: float
+    split: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`contract.json`: all there is to know of a bundle without opening its other files."""
+
+    format: int
+    name: str
+    architecture: str
+    vocab_size: int
+    context: int
+    state: tuple[StateSpec, ...]
+    provenance: dict[str, Any]
+    metrics: Metrics
+    known_answer: KnownAnswer
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """Losses of one model on the songs of one split, song by song, in corpus order.
+
+    `nats[i]` sums -ln p over the `tokens[i]` tokens of song i; `chars[i]` counts its characters
+    and `unknown[i]` its tokens that are the unknown token.
+    """
+
+    model: str
+    split: str
+    songs: tuple[str, ...]
+    nats: tuple[float, ...]
+    tokens: tuple[int, ...]
+    chars: tuple[int, ...]
+    unknown: tuple[int, ...]
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-1/N sum log p) over all N tokens of the split."""
+        return math.exp(sum(self.nats) / sum(self.tokens))
+
+    @property
+    def bits(self) -> tuple[float, ...]:
+        """Bits per song. An unknown token also pays for naming the character it hides, so that a
+        tokenizer cannot lower its score by knowing less."""
+        hidden = math.log2(0x110000)
+        return tuple(n / math.log(2) + u * hidden for n, u in zip(self.nats, self.unknown, strict=True))
+
+    @property
+    def bits_per_char(self) -> float:
+        return sum(self.bits) / sum(self.chars)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One check of a version: what was seen, what was asked for, and why that passes or not."""
+
+    gate: str
+    passed: bool
+    observed: str
+    threshold: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All gates of one version, against the champion of that moment (None: there was none)."""
+
+    digest: str
+    champion: str | None
+    time: float
+    gates: tuple[GateResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def reason(self) -> str:
+        """The first failing gate's reason, or the first gate's when all pass."""
+        failed = [gate for gate in self.gates if not gate.passed]
+        return (failed or list(self.gates))[0].reason
+
+
+@dataclass(frozen=True)
+class LiveVersion:
+    """A version as a target serves it: where its bundle lies and its share of traffic (percent)."""
+
+    version: int
+    digest: str
+    name: str
+    architecture: str
+    bits_per_char: float
+    bento: str
+    path: str
+    share: int = 100
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One change of a rollout. `replaces` and `restores` are ids of earlier deployments:
+    the one it took the place of, and, for an undo, the one it brought back."""
+
+    id: str
+    target: str
+    time: float
+    action: str
+    versions: tuple[LiveVersion, ...]
+    reason: str
+    replaces: str | None = None
+    restores: str | None = None
+    evidence: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a service did with a deployment: served its version, or kept the old one and says why.
+    `deployment` is None when it has just started."""
+
+    deployment: str | None
+    pid: int
+    time: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class TrafficRecord:
+    """One request served. Times in seconds; `finish` as OpenAI's `finish_reason`, or `cancelled`."""
+
+    time: float
+    request: str
+    digest: str
+    prompt: str
+    params: dict[str, Any]
+    text: str
+    prompt_tokens: int
+    tokens: int
+    seconds: float
+    finish: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training run is. Loss in nats per token; times in seconds."""
+
+    model: str
+    step: int
+    steps: int
+    loss: float
+    bits_per_char: float
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class CorpusSummary:
+    """What `prepare` made of a corpus."""
+
+    digest: str
+    songs: int
+    rejects: int
+    duplicates: int
+    excluded: int
+    characters: int
+    splits: dict[str, int]
+    tokens: dict[str, int] = field(default_factory=dict)
+    vocab_size: int = 0
+    chars_per_token: float = 1.0
+
+
+def to_json(record: Any) -> bytes:
+    """UTF-8 JSON of a record, keys in order of declaration."""
+    return msgspec.json.encode(record)
+
+
+def from_json(data: bytes | str, kind: type[R]) -> R:
+    """The record of that kind; raises `msgspec.ValidationError` that names the field at fault."""
+    return msgspec.json.decode(data, type=kind)
