@@ -1,0 +1,119 @@
+"""The desired state of a target: which versions serve at which share, and how it came to that."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lyrics_lm import durable
+from lyrics_lm.errors import DeliveryError
+from lyrics_lm.records import Deployment, LiveVersion, Observed, Verdict, from_json, to_json
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Deployments of one target, oldest first; the last one is in force."""
+
+    target: str
+    history: tuple[Deployment, ...] = ()
+
+    @property
+    def current(self) -> Deployment | None:
+        return self.history[-1] if self.history else None
+
+    @property
+    def live(self) -> LiveVersion | None:
+        """The version with the largest share of traffic."""
+        return max(self.current.versions, key=lambda version: version.share) if self.current else None
+
+    def previous(self) -> Deployment:
+        """What an undo brings back: the deployment that the one in force, or the one it restored, replaced.
+
+        Raises `DeliveryError` when nothing came before it.
+        """
+        by_id = {deployment.id: deployment for deployment in self.history}
+        if self.current is None:
+            raise DeliveryError(f"nothing is live at {self.target}, so there is nothing to undo")
+        origin = by_id.get(self.current.restores or self.current.id)
+        if origin is None or origin.replaces not in by_id:
+            raise DeliveryError(f"there is no deployment at {self.target} before the one in force; nothing to undo")
+        return by_id[origin.replaces]
+
+
+def path(home: Path, target: str) -> Path:
+    return home / "rollouts" / f"{target}.json"
+
+
+def read(home: Path, target: str) -> Rollout:
+    """The rollout as it stands; an empty one where nothing was ever deployed."""
+    file = path(home, target)
+    try:
+        return from_json(file.read_bytes(), Rollout)
+    except FileNotFoundError:
+        return Rollout(target)
+    except msgspec.DecodeError as error:
+        raise DeliveryError(f"{file} is damaged ({error}); move it away and run: lyrics-lm deliver") from error
+
+
+def deploy(home: Path, target: str, version: LiveVersion, reason: str, evidence: Verdict) -> Deployment:
+    """Make `version` what serves at `target`; doing so again for the one in force changes nothing."""
+    rollout = read(home, target)
+    if rollout.live and rollout.live.digest == version.digest and rollout.current:
+        return rollout.current
+    return _append(home, rollout, "deploy", (version,), reason, evidence=evidence)
+
+
+def undo(home: Path, target: str) -> Deployment:
+    """Bring back what served before, as a deployment of its own. Undone again, goes one further back."""
+    rollout = read(home, target)
+    back = rollout.previous()
+    current = rollout.live
+    reason = f"undo of version {current.version if current else '?'}"
+    return _append(home, rollout, "undo", back.versions, reason, restores=back.restores or back.id)
+
+
+def withdraw(home: Path, target: str, deployment: Deployment) -> None:
+    """Take back a deployment that never came to serve, if it is still the one in force."""
+    rollout = read(home, target)
+    if rollout.current and rollout.current.id == deployment.id:
+        durable.write(path(home, target), to_json(Rollout(target, rollout.history[:-1])))
+
+
+def _append(
+    home: Path,
+    rollout: Rollout,
+    action: str,
+    versions: tuple[LiveVersion, ...],
+    reason: str,
+    *,
+    restores: str | None = None,
+    evidence: Verdict | None = None,
+) -> Deployment:
+    deployment = Deployment(
+        id=uuid.uuid4().hex,
+        target=rollout.target,
+        time=time.time(),
+        action=action,
+        versions=versions,
+        reason=reason,
+        replaces=rollout.current.id if rollout.current else None,
+        restores=restores,
+        evidence=evidence,
+    )
+    after = Rollout(rollout.target, (*rollout.history, deployment))
+    durable.write(path(home, rollout.target), to_json(after))
+    return deployment
+
+
+def observed_path(home: Path, target: str) -> Path:
+    return home / "rollouts" / f"{target}.observed.json"
+
+
+def observed(home: Path, target: str) -> Observed | None:
+    """What the service at `target` last reported; None before it ever did."""
+    try:
+        return from_json(observed_path(home, target).read_bytes(), Observed)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,236 @@
+"""The HTTP routes: completions, models, the page and its events. Translates errors, decides nothing."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lyrics_lm.records import TrafficRecord
+from lyrics_lm.serving.completions import Answer, PromptError
+from lyrics_lm.serving.live import LiveModel, Serving
+from lyrics_lm.serving.types import (
+    MAX_BODY_BYTES,
+    MODEL_ID,
+    Completion,
+    CompletionRequest,
+    ErrorBody,
+    ErrorDetail,
+    GenerateRequest,
+    GenerateResponse,
+    Live,
+    first_error,
+)
+
+B = TypeVar("B", bound=BaseModel)
+
+_PAGE = Path(__file__).parent / "page"
+_GENERATE_TOKENS = 300
+_EVENT_SECONDS = 1.0
+_SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class HttpError(Exception):
+    """An answer in OpenAI's error shape."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        self.status = status
+        self.body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+
+
+class Api:
+    """The routes, over what is live. `training` gives the progress of a running training, as JSON."""
+
+    def __init__(
+        self,
+        live: LiveModel,
+        record: Callable[[TrafficRecord], None],
+        training: Callable[[], bytes | None],
+    ) -> None:
+        self._live = live
+        self._record = record
+        self._training = training
+
+    def app(self, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/", self.page),
+                Mount("/page", StaticFiles(directory=_PAGE)),
+                Route("/events", self.events),
+                Route("/generate", self.generate, methods=["POST"]),
+                Route("/v1/models", self.models),
+                Route("/v1/models/{model}", self.model),
+                Route("/v1/completions", self.completions, methods=["POST"]),
+                Route("/v1/{path:path}", self.unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            ],
+            exception_handlers={HttpError: _http_error},
+            lifespan=lifespan,
+        )
+
+    async def page(self, _: Request) -> Response:
+        return FileResponse(_PAGE / "index.html", headers=_SECURITY_HEADERS)
+
+    async def models(self, _: Request) -> Response:
+        data = [] if self._live.current is None else [describe(self._live.current).model_dump()]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def model(self, request: Request) -> Response:
+        self._known(request.path_params["model"])
+        return JSONResponse(describe(self._serving()).model_dump())
+
+    async def completions(self, request: Request) -> Response:
+        asked = await _body(request, CompletionRequest)
+        self._known(asked.model)
+        answer, serving = self._answer(request, asked)
+        headers = {"x-model-digest": serving.version.digest}
+        if asked.stream:
+            frames = self._recorded(answer)
+            return StreamingResponse(frames, headers=headers, media_type="text/event-stream")
+        completion = await self._whole(answer)
+        return Response(completion.model_dump_json(), headers=headers, media_type="application/json")
+
+    async def generate(self, request: Request) -> Response:
+        asked = await _body(request, GenerateRequest)
+        answer, serving = self._answer(request, CompletionRequest(prompt=asked.prompt, max_tokens=_GENERATE_TOKENS))
+        completion = await self._whole(answer)
+        body = GenerateResponse(text=completion.choices[0].text)
+        return JSONResponse(body.model_dump(), headers={"x-model-digest": serving.version.digest})
+
+    async def events(self, _: Request) -> Response:
+        return StreamingResponse(self._events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def unknown(self, request: Request) -> Response:
+        raise HttpError(404, f"{request.method} {request.url.path} is not part of this API", code="unknown_url")
+
+    def _serving(self) -> Serving:
+        if self._live.current is None:
+            raise HttpError(503, "no version is live yet; the first one is on its way", code="no_model")
+        return self._live.current
+
+    def _known(self, model: str) -> None:
+        live = self._live.current
+        if model != MODEL_ID and not (live and model == live.version.digest):
+            raise HttpError(
+                404, f"The model '{model}' does not exist; use '{MODEL_ID}'", param="model", code="model_not_found"
+            )
+
+    def _answer(self, request: Request, asked: CompletionRequest) -> tuple[Answer, Serving]:
+        serving = self._serving()
+        try:
+            return Answer(asked, serving, request.scope["request_id"]), serving
+        except PromptError as error:
+            raise HttpError(400, str(error), param="prompt") from error
+
+    async def _whole(self, answer: Answer) -> Completion:
+        try:
+            return await answer.whole()
+        finally:
+            self._keep(answer)
+
+    async def _recorded(self, answer: Answer) -> AsyncIterator[bytes]:
+        try:
+            async with contextlib.aclosing(answer.frames()) as frames:
+                async for frame in frames:
+                    yield frame
+        finally:
+            self._keep(answer)
+
+    def _keep(self, answer: Answer) -> None:
+        for record in answer.records():
+            self._record(record)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        """What is live, at once and at every change; the progress of a training, each second."""
+        shown: Serving | None = None
+        training: bytes | None = b""
+        first = True
+        while True:
+            if first or shown is not self._live.current:
+                shown, first = self._live.current, False
+                yield _event("live", describe(shown).model_dump_json().encode() if shown else b"null")
+            if (now := self._training()) != training:
+                training = now
+                yield _event("training", training or b"null")
+            if not await self._live.changed(_EVENT_SECONDS):
+                yield b": still here\n\n"
+
+
+def describe(serving: Serving) -> Live:
+    """What `/v1/models` and the page show of a version."""
+    version = serving.version
+    return Live(
+        id=MODEL_ID,
+        created=int(serving.since),
+        version=version.version,
+        digest=version.digest,
+        architecture=version.architecture,
+        bits_per_char=version.bits_per_char,
+        since=serving.since,
+        reason=serving.reason,
+    )
+
+
+class Headers:
+    """ASGI middleware: every answer carries `x-request-id` and, once a version is live, `x-model-digest`."""
+
+    def __init__(self, app: ASGIApp, live: LiveModel) -> None:
+        self._app = app
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["request_id"] = uuid.uuid4().hex
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name for name, _ in message["headers"]}
+                extra = [(b"x-request-id", scope["request_id"].encode())]
+                if self._live.current and b"x-model-digest" not in names:
+                    extra.append((b"x-model-digest", self._live.current.version.digest.encode()))
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        await self._app(scope, receive, stamped)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HttpError)  # noqa: S101  # registered for this class alone
+    headers = {"retry-after": "2"} if error.status == 503 else None
+    return Response(error.body.model_dump_json(), error.status, headers, media_type="application/json")
+
+
+async def _body(request: Request, kind: type[B]) -> B:
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            raise HttpError(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send a shorter prompt")
+    try:
+        return kind.model_validate(json.loads(raw))
+    except ValidationError as error:
+        message, param = first_error(error.errors())
+        raise HttpError(400, message, param=param) from error
+    except (ValueError, RecursionError) as error:
+        raise HttpError(400, f"the body is not JSON: {error}") from error
+
+
+def _event(name: str, data: bytes) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+

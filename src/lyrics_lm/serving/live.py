@@ -1,0 +1,118 @@
+"""Which version serves in this process: follows a rollout file and swaps without a dropped answer."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lyrics_lm import bundle, durable, rollout
+from lyrics_lm.errors import ConformanceError, LyricsError
+from lyrics_lm.inference.generator import Generator
+from lyrics_lm.records import Deployment, KnownAnswer, LiveVersion, Observed, to_json
+
+logger = logging.getLogger("lyrics_lm.serving")
+
+_POLL_SECONDS = 0.05
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A loaded version and the deployment that put it here. Streams keep the one they began with."""
+
+    generator: Generator
+    version: LiveVersion
+    since: float
+    reason: str
+
+
+class LiveModel:
+    """The version that new requests go to; `current` is replaced whole, never changed."""
+
+    def __init__(self) -> None:
+        self.current: Serving | None = None
+        self._changed = asyncio.Event()
+
+    def swap(self, serving: Serving) -> None:
+        self.current = serving
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self, within: float) -> bool:
+        """Wait for the next swap; False when none came within that many seconds."""
+        waiting = self._changed
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(waiting.wait(), within)
+        return waiting.is_set()
+
+
+def load(version: LiveVersion, deployment: Deployment) -> Serving:
+    """Load, warm and check one version; raises `LyricsError` when it must not serve."""
+    read = bundle.read(Path(version.path))
+    if read.digest != version.digest:
+        raise ConformanceError(f"{version.path} holds bundle {read.digest[:12]}, not {version.digest[:12]}")
+    generator = Generator(read)
+    check_known_answer(generator, read.manifest.known_answer)
+    return Serving(generator, version, deployment.time, deployment.reason)
+
+
+def check_known_answer(generator: Generator, known: KnownAnswer) -> None:
+    """Run the contract's known answer, which also warms the engine up."""
+    tokens = np.array(known.tokens, dtype=np.int64)
+    rows, _ = generator.engine.advance_all([tokens], generator.engine.start())
+    expected = np.array(known.logits, dtype=np.float32)
+    difference = float(np.abs(rows[0][-1] - np.atleast_2d(expected)[-1]).max())
+    if not difference <= _TOLERANCE:
+        raise ConformanceError(f"the known answer differs by {difference:.2g}, more than {_TOLERANCE}")
+
+
+async def follow(live: LiveModel, home: Path, target: str, load: Callable[..., Serving] = load) -> None:
+    """Keep `live` at what the rollout of `target` asks for, until cancelled.
+
+    A version that cannot be loaded leaves the old one serving; either way what was observed is
+    written beside the rollout, for whoever waits for the change.
+    """
+    seen: str | None = None
+    stamp: tuple[int, int] | None = None
+    _observe(home, target, None, None)
+    while True:
+        latest = _stamp(rollout.path(home, target))
+        if latest is not None and latest != stamp:
+            stamp = latest
+            deployment = rollout.read(home, target).current
+            if deployment and deployment.id != seen:
+                seen = deployment.id
+                error = await _take(live, deployment, load)
+                _observe(home, target, deployment, error)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _take(live: LiveModel, deployment: Deployment, load: Callable[..., Serving]) -> str | None:
+    version = deployment.versions[0]
+    try:
+        live.swap(await asyncio.to_thread(load, version, deployment))
+    except LyricsError as error:
+        logger.error("version %s stays out: %s", version.version, error)
+        return str(error)
+    logger.info("version %s (%s) serves", version.version, version.digest[:12])
+    return None
+
+
+def _observe(home: Path, target: str, deployment: Deployment | None, error: str | None) -> None:
+    seen = Observed(deployment.id if deployment else None, os.getpid(), time.time(), error)
+    durable.write(rollout.observed_path(home, target), to_json(seen))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when the file is replaced."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns

@@ -1,0 +1,97 @@
+"""The BentoML service: binds the API to what is live here, a rollout that it follows or its own Bento's bundle."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import bentoml
+from starlette.applications import Starlette
+
+from lyrics_lm import bundle
+from lyrics_lm.records import Deployment, LiveVersion
+from lyrics_lm.serving.api import Api, Headers
+from lyrics_lm.serving.live import LiveModel, follow, load
+from lyrics_lm.traffic import TrafficLog
+
+# Set by whoever starts the service for a target; without them a Bento serves the bundle it carries.
+HOME = "LYRICS_LM_SERVE_HOME"
+TARGET = "LYRICS_LM_SERVE_TARGET"
+
+_live = LiveModel()
+_home = os.environ.get(HOME)
+_log = TrafficLog(Path(_home) / "traffic") if _home else None
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(_: Starlette) -> AsyncIterator[None]:
+    logging.getLogger("lyrics_lm").setLevel(logging.INFO)
+    if _home is None:
+        _live.swap(load(*_own_bundle()))
+        yield
+        return
+    following = asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET]))
+    try:
+        yield
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        if _log:
+            _log.close()
+
+
+def _own_bundle() -> tuple[LiveVersion, Deployment]:
+    """The one bundle that this Bento was built with."""
+    bento = service.bento
+    if bento is None:
+        raise RuntimeError(f"neither {HOME} is set nor is this a Bento; start it with: lyrics-lm up")
+    path = Path(bentoml.models.get(bento.info.all_models[0].tag).path) / "bundle"
+    read = bundle.read(path)
+    labels = bento.info.labels
+    version = LiveVersion(
+        version=int(labels.get("version", 0)),
+        digest=read.digest,
+        name=read.manifest.name,
+        architecture=read.manifest.architecture,
+        bits_per_char=read.manifest.metrics.bits_per_char,
+        bento=str(bento.tag),
+        path=str(path),
+    )
+    reason = f"the bundle of Bento {bento.tag}"
+    return version, Deployment(bento.tag.version or "", "bento", time.time(), "deploy", (version,), reason)
+
+
+def _training() -> bytes | None:
+    if _home is None:
+        return None
+    try:
+        return (Path(_home) / "progress.json").read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+_api = Api(_live, _log.append if _log else lambda record: None, _training)
+
+
+# The timeout bounds the wait for an answer's first byte; BentoML keeps each request that long.
+@bentoml.service(
+    name="lyrics-lm",
+    workers=1,
+    traffic={"timeout": 60},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": True},
+)
+@bentoml.asgi_app(_api.app(_lifespan), path="/", name="api")
+class LyricsService:
+    """Lyrics from the version that is live."""
+
+    async def __is_ready__(self) -> bool:
+        return _live.current is not None
+
+
+service = LyricsService
+service.add_asgi_middleware(Headers, live=_live)

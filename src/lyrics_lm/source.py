@@ -1,0 +1,33 @@
+"""This package's own source, in part: what travels with a model so that it runs without the rest."""
+
+import shutil
+from pathlib import Path
+
+_ROOT = Path(__file__).parent
+
+# Everything a bundle needs to turn a prompt into text.
+INFERENCE = (
+    "__init__.py",
+    "bundle.py",
+    "corpus/__init__.py",
+    "corpus/text.py",
+    "durable.py",
+    "errors.py",
+    "inference",
+    "records.py",
+)
+# And to do so behind HTTP.
+SERVING = (*INFERENCE, "rollout.py", "serving", "traffic.py")
+
+
+def copy(parts: tuple[str, ...], folder: Path) -> Path:
+    """Copy those parts to `folder/lyrics_lm` and return it."""
+    package = folder / _ROOT.name
+    for part in parts:
+        origin, copied = _ROOT / part, package / part
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        if origin.is_dir():
+            shutil.copytree(origin, copied, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(origin, copied)
+    return package
