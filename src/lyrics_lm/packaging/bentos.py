@@ -1,0 +1,178 @@
+"""BentoML's side of a version: its bundle in the model store, the Bento around it, and a real start of both."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import numpy as np
+
+from lyrics_lm import bundle, durable, processes, source
+from lyrics_lm.bundle import Bundle
+from lyrics_lm.errors import BundleError
+from lyrics_lm.inference.sampler import log_softmax
+
+NAME = "lyrics-lm"
+BUNDLE_FOLDER = "bundle"  # inside a model of the store, beside BentoML's own model.yaml
+SERVICE = "lyrics_lm.serving.service:service"
+ENVIRONMENT = {"BENTOML_DO_NOT_TRACK": "true"}
+
+_REQUIREMENTS = ("bentoml", "httptools", "msgspec", "numpy", "onnxruntime", "pydantic", "tokenizers", "uvloop")
+_START_SECONDS = 60
+_TOP = 5
+_TOLERANCE = 1e-3  # of log-probabilities that went through JSON
+
+
+def folder(home: Path) -> Path:
+    """BENTOML_HOME of this home."""
+    return home / "bentoml"
+
+
+def tag(digest: str) -> str:
+    """The BentoML tag of a bundle: its own in the model store, and its Bento's."""
+    return f"{NAME}:{digest[:12]}"
+
+
+def import_model(home: Path, candidate: Bundle) -> str:
+    """Put a bundle into the model store, if it is not there; returns its tag."""
+    store = _bentoml(home)
+    name = tag(candidate.digest)
+    if stored(home, candidate.digest) is None:
+        _forget(store, name)
+        labels = {"digest": candidate.digest, "architecture": candidate.manifest.architecture}
+        with durable.room_for(folder(home)), store.models.create(name, labels=labels) as model:
+            shutil.copytree(candidate.path, Path(model.path) / BUNDLE_FOLDER)
+    return name
+
+
+def stored(home: Path, digest: str) -> Bundle | None:
+    """The bundle of this digest in the model store; None when it is not there, or not whole."""
+    store = _bentoml(home)
+    try:
+        read = bundle.read(Path(store.models.get(tag(digest)).path) / BUNDLE_FOLDER)
+    except (store.exceptions.NotFound, BundleError):
+        return None
+    return read if read.digest == digest else None
+
+
+def build(home: Path, candidate: Bundle, number: int) -> str:
+    """Build the Bento of an imported bundle, if there is none; returns its tag."""
+    store = _bentoml(home)
+    name = tag(candidate.digest)
+    try:
+        store.bentos.get(name)
+        return name
+    except store.exceptions.NotFound:
+        pass
+    with tempfile.TemporaryDirectory() as context, durable.room_for(folder(home)):
+        source.copy(source.SERVING, Path(context))
+        store.bentos.build(
+            SERVICE,
+            name=NAME,
+            version=candidate.digest[:12],
+            labels={"digest": candidate.digest, "version": str(number)},
+            models=[name],
+            python={"packages": requirements(), "lock_packages": False},
+            build_ctx=context,
+        )
+    return name
+
+
+def validate(home: Path, candidate: Bundle) -> str | None:
+    """Start the Bento for real on a free port and ask it; returns what is wrong with it, if anything."""
+    with _running(home, tag(candidate.digest)) as url:
+        if url is None:
+            return f"the Bento did not become ready within {_START_SECONDS} s; see logs/validate.log"
+        return _ask(url, candidate)
+
+
+def requirements() -> list[str]:
+    """The serving libraries, pinned to the versions that the bundle was tried with here."""
+    return [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+
+
+@contextmanager
+def _running(home: Path, name: str) -> Iterator[str | None]:
+    """The address of a served Bento, or None when it did not become ready; stopped at the end."""
+    port = processes.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "bentoml", "serve", name, "--host", "127.0.0.1", "--port", str(port)]
+    log = home / "logs" / "validate.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as output:
+        server = subprocess.Popen(
+            command,
+            cwd=folder(home),
+            env={**os.environ, **serving_environment(home), **processes.mark(home, "validation")},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield url if _ready(url, server) else None
+    finally:
+        processes.stop(server.pid)
+        server.wait()
+
+
+def serving_environment(home: Path) -> dict[str, str]:
+    """What a BentoML process of this home needs in its environment."""
+    return {**ENVIRONMENT, "BENTOML_HOME": str(folder(home)), "OMP_NUM_THREADS": "1"}
+
+
+def _ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
+    give_up = time.monotonic() + _START_SECONDS
+    while time.monotonic() < give_up and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).is_success:
+                return True
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    return False
+
+
+def _ask(url: str, candidate: Bundle) -> str | None:
+    """Compare the served log-probabilities with those of the known answer."""
+    known = candidate.manifest.known_answer
+    body = {"prompt": list(known.tokens), "max_tokens": 1, "temperature": 0, "logprobs": _TOP}
+    try:
+        answer = httpx.post(f"{url}/v1/completions", json=body, timeout=20)
+    except httpx.HTTPError as error:
+        return f"the Bento did not answer a completion ({type(error).__name__})"
+    if not answer.is_success:
+        return f"the Bento answered a completion with status {answer.status_code}"
+    if answer.headers["x-model-digest"] != candidate.digest:
+        return f"the Bento serves {answer.headers['x-model-digest'][:12]} instead of {candidate.digest[:12]}"
+    served = sorted(answer.json()["choices"][0]["logprobs"]["top_logprobs"][0].values(), reverse=True)
+    expected = np.sort(log_softmax(np.atleast_2d(np.array(known.logits, dtype=np.float32))[-1]))[::-1]
+    difference = float(np.abs(np.array(served[:_TOP]) - expected[: len(served[:_TOP])]).max())
+    if difference > _TOLERANCE:
+        return f"the Bento's answer differs from the known answer by {difference:.2g}"
+    return None
+
+
+def _forget(store: ModuleType, name: str) -> None:
+    """Drop a half-written model of that tag, left by a kill."""
+    with contextlib.suppress(store.exceptions.NotFound):
+        store.models.delete(name)
+
+
+def _bentoml(home: Path) -> ModuleType:
+    """BentoML, bound to the stores of this home: it reads the environment when it is first imported."""
+    os.environ.update(serving_environment(home))
+    folder(home).mkdir(parents=True, exist_ok=True)
+    import bentoml
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    BentoMLContainer.bentoml_home.set(str(folder(home)))
+    return bentoml

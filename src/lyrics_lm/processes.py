@@ -1,0 +1,87 @@
+"""Processes of one home: marked in their environment, so that what a killed run left can be found and stopped."""
+
+import os
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+_HOME = "LYRICS_LM_OWNED_BY"
+_ROLE = "LYRICS_LM_ROLE"
+_GRACE_SECONDS = 8
+
+
+def mark(home: Path, role: str) -> dict[str, str]:
+    """Environment variables that mark a process, and all it starts, as `role` of `home`."""
+    return {_HOME: str(home), _ROLE: role}
+
+
+def leftovers(home: Path, *roles: str) -> list[psutil.Process]:
+    """Processes of those roles that run for `home` (this one's own line excepted)."""
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in mine and _marked(process, str(home), roles)
+    ]
+
+
+def stop_leftovers(home: Path, *roles: str) -> int:
+    """Stop what an earlier run of `home` left behind; returns how many processes that were."""
+    found = leftovers(home, *roles)
+    _end(found)
+    return len(found)
+
+
+def stop(pid: int) -> None:
+    """Stop a process and everything it started: asked first, killed after some seconds."""
+    try:
+        root = psutil.Process(pid)
+        _end([root, *root.children(recursive=True)])
+    except psutil.NoSuchProcess:
+        return
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _marked(process: psutil.Process, home: str, roles: tuple[str, ...]) -> bool:
+    try:
+        environment = process.environ()
+    except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+    return environment.get(_HOME) == home and environment.get(_ROLE) in roles
+
+
+def _end(found: Iterable[psutil.Process]) -> None:
+    running = list(found)
+    for process in running:
+        _signal(process.terminate)
+    _, stubborn = psutil.wait_procs(running, timeout=_GRACE_SECONDS)
+    for process in stubborn:
+        _signal(process.kill)
+    psutil.wait_procs(stubborn, timeout=_GRACE_SECONDS)
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        return

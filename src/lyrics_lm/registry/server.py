@@ -1,0 +1,127 @@
+"""The embedded MLflow server: one per home, shared by whoever finds it running."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from filelock import FileLock, Timeout
+
+from lyrics_lm import durable, processes
+from lyrics_lm.errors import RegistryError
+from lyrics_lm.params import Settings
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # spares seven helper processes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+_ROLE = "mlflow"
+_START_SECONDS = 90
+
+
+def command(home: Path, port: int) -> list[str]:
+    """The command line of the embedded server: SQLite and artifacts under `home`, on loopback only."""
+    folder = home / "mlflow"
+    (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+    options = {
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--workers": "1",
+        "--backend-store-uri": f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination": str(folder / "artifacts"),
+    }
+    return [sys.executable, "-m", "mlflow", "server", *(part for option in options.items() for part in option)]
+
+
+@contextmanager
+def own(home: Path) -> Iterator[str]:
+    """Become the one that runs this home's server; yields the address where it must listen.
+
+    Raises `RegistryError` when another process runs it already. What a killed owner left is stopped.
+    """
+    folder = home / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "server.lock", timeout=0):
+            processes.stop_leftovers(home, _ROLE)
+            url = f"http://127.0.0.1:{processes.free_port()}"
+            durable.write(folder / "server.url", url.encode())
+            yield url
+    except Timeout as error:
+        raise RegistryError(f"another process runs the MLflow server of {home}; stop it first") from error
+
+
+@contextmanager
+def tracking(settings: Settings) -> Iterator[str]:
+    """The tracking URI of this workspace, answering: the configured one, the running embedded
+    server, or one started for as long as the block lasts.
+
+    Raises `RegistryError` when it does not answer.
+    """
+    if settings.tracking_uri:
+        _check(settings.tracking_uri)
+        yield settings.tracking_uri
+        return
+    try:
+        with FileLock(_made(settings.home / "mlflow") / "server.lock", timeout=0):
+            pass
+    except Timeout:
+        url = (settings.home / "mlflow" / "server.url").read_text()
+        wait(url)
+        yield url
+        return
+    with own(settings.home) as url, _running(settings.home, url):
+        yield url
+
+
+def wait(url: str, seconds: float = _START_SECONDS) -> None:
+    """Return once the server answers; raises `RegistryError` after that many seconds."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        if answers(url):
+            return
+        time.sleep(0.1)
+    raise RegistryError(f"MLflow at {url} did not answer within {seconds:.0f} s; see the logs folder, then run again")
+
+
+def answers(url: str) -> bool:
+    """Whether an MLflow server is well there."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _check(uri: str) -> None:
+    if uri.startswith("http") and not answers(uri.rstrip("/")):
+        raise RegistryError(f"MLflow at {uri} (MLFLOW_TRACKING_URI) does not answer; start it or unset the variable")
+
+
+@contextmanager
+def _running(home: Path, url: str) -> Iterator[None]:
+    log = _made(home / "logs") / "mlflow.log"
+    environment = {**os.environ, **ENVIRONMENT, **processes.mark(home, _ROLE)}
+    port = int(url.rpartition(":")[2])
+    with open(log, "ab") as output:
+        server = subprocess.Popen(
+            command(home, port), stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    try:
+        wait(url)
+        yield
+    finally:
+        processes.stop(server.pid)
+        server.wait()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,167 @@
+"""Git and DVC as a workspace uses them: what was committed, what a run is made of, and how to make it again."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lyrics_lm.errors import MachineError, WorkspaceError
+
+SONGS = "data/songs"
+POINTER = "data/songs.dvc"
+# What a model is made of. A commit that moves none of these trains nothing.
+_INPUTS = ("dvc.yaml", "models", "params.yaml", POINTER)
+_QUIET = {"DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The inputs of a training run: their digest, the commit under them, and what differs from it."""
+
+    inputs: str
+    commit: str | None
+    dirty: bool
+    diff: str
+    corpus: str
+
+
+def committed(root: Path) -> Snapshot:
+    """The inputs as HEAD holds them."""
+    commit = _git(root, "rev-parse", "HEAD").strip()
+    listing = _git(root, "ls-tree", "-r", "-z", "HEAD", "--", *_INPUTS)
+    blobs = {}
+    for entry in filter(None, listing.split("\0")):
+        meta, _, path = entry.partition("\t")
+        blobs[path] = meta.split()[2]
+    pointer = _git(root, "show", f"HEAD:./{POINTER}") if POINTER in blobs else ""
+    return Snapshot(_digest(blobs), commit, dirty=False, diff="", corpus=_corpus(pointer))
+
+
+def working(root: Path) -> Snapshot:
+    """The inputs as they lie in the folder, committed or not."""
+    head = _run(root, "git", "rev-parse", "--verify", "-q", "HEAD", check=False).strip() or None
+    files = sorted(
+        path
+        for name in _INPUTS
+        for path in ([root / name] if (root / name).is_file() else (root / name).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    names = [path.relative_to(root).as_posix() for path in files]
+    hashes = _git(root, "hash-object", "--", *names).split()
+    pointer = (root / POINTER).read_text() if (root / POINTER).is_file() else ""
+    diff = _git(root, "diff", "HEAD", "--", *_INPUTS) if head else ""
+    dirty = bool(_git(root, "status", "--porcelain", "--", *_INPUTS))
+    return Snapshot(_digest(dict(zip(names, hashes, strict=True))), head, dirty, diff, _corpus(pointer))
+
+
+def corpus_digest(root: Path) -> str:
+    """The digest that DVC gave the song files; raises `WorkspaceError` when they are not tracked."""
+    if not (root / POINTER).is_file():
+        raise WorkspaceError(f"{root} tracks no songs ({POINTER} is missing); add some: lyrics-lm data add FILE")
+    return _corpus((root / POINTER).read_text())
+
+
+def song_files(root: Path) -> list[Path]:
+    """The corpus, in order of arrival."""
+    return sorted(path for path in (root / SONGS).glob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def initialise(root: Path) -> None:
+    """Make `root` a Git and a DVC repository, tracking its songs, with everything committed."""
+    _git(root, "init", "--quiet", "--initial-branch=main")
+    _dvc(root, "init", "--quiet", *(() if (root / ".git").is_dir() else ("--subdir",)))
+    for key, value in {"core.analytics": "false", "core.check_update": "false"}.items():
+        _dvc(root, "config", key, value)
+    track_songs(root)
+    commit(root, "Workspace made by lyrics-lm init")
+
+
+def track_songs(root: Path) -> None:
+    """`dvc add` the song files: their digest moves."""
+    _dvc(root, "add", "--quiet", SONGS)
+
+
+def commit(root: Path, message: str) -> None:
+    """Commit everything in the workspace; an author is made up only where none is configured."""
+    _git(root, "add", "--all")
+    known = _run(root, "git", "config", "user.email", check=False).strip()
+    author = () if known else ("-c", "user.name=lyrics-lm", "-c", "user.email=lyrics-lm@localhost")
+    _git(root, *author, "commit", "--quiet", "--message", message)
+
+
+def checkout(root: Path, commit: str, folder: Path) -> Path:
+    """Lay the workspace out in `folder` as `commit` has it, its songs included; returns its place there.
+
+    The DVC cache is shared, so nothing is stored twice and earlier results are found again.
+    """
+    remove_checkout(root, folder)
+    prefix = _git(root, "rev-parse", "--show-prefix").strip()
+    _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), commit)
+    tree = folder / prefix
+    (root / ".dvc" / "cache").mkdir(exist_ok=True)
+    (tree / ".dvc" / "cache").symlink_to(root / ".dvc" / "cache")
+    if (root / ".dvc" / "config.local").is_file():
+        shutil.copy(root / ".dvc" / "config.local", tree / ".dvc" / "config.local")
+    _dvc(tree, "checkout", "--quiet", POINTER)
+    return tree
+
+
+def remove_checkout(root: Path, folder: Path) -> None:
+    """Take a folder made by `checkout` away again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _git(root, "worktree", "prune")
+
+
+def reproduce_command() -> list[str]:
+    """`dvc repro`, quiet: what its stages print is all there is to see."""
+    return [sys.executable, "-m", "dvc", "repro", "--quiet"]
+
+
+def take_results(root: Path, tree: Path) -> None:
+    """Bring what was made in another checkout of the same inputs into `root`: its lock file and outputs."""
+    (root / "dvc.lock").write_bytes((tree / "dvc.lock").read_bytes())
+    _dvc(root, "checkout", "--quiet", "--force")
+
+
+def environment() -> dict[str, str]:
+    """The environment for DVC: quiet, and able to find the `lyrics-lm` that runs now."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, **_QUIET, "PATH": path}
+
+
+def _digest(blobs: Mapping[str, str]) -> str:
+    listing = "\n".join(f"{blobs[path]} {path}" for path in sorted(blobs))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _corpus(pointer: str) -> str:
+    outs = (yaml.safe_load(pointer) or {}).get("outs", []) if pointer else []
+    return str(outs[0]["md5"]) if outs else ""
+
+
+def _git(root: Path, *args: str) -> str:
+    return _run(root, "git", *args)
+
+
+def _dvc(root: Path, *args: str) -> str:
+    return _run(root, sys.executable, "-m", "dvc", *args)
+
+
+def _run(root: Path, *command: str, check: bool = True) -> str:
+    try:
+        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise MachineError(f"{command[0]} is not installed; install it and run again") from error
+    if check and done.returncode:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["it said nothing"]
+        name = " ".join(part for part in command if part not in (sys.executable, "-m"))
+        raise WorkspaceError(f"`{name}` failed in {root}: {said[0].removeprefix('ERROR: ')}")
+    return done.stdout
+
+
