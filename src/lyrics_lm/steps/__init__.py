@@ -1,0 +1,1 @@
+"""One verb per file: the only place where the other packages are put together."""

@@ -1,0 +1,43 @@
+"""`lyrics-lm deliver`: one pass of the release loop, every waiting version through every step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from lyrics_lm.errors import DeliveryError
+from lyrics_lm.params import Settings
+from lyrics_lm.steps.release import Candidate, Release
+
+
+def deliver(
+    settings: Settings, uri: str, target: str = "local", *, on_step: Callable[[str, Candidate], None] = lambda *_: None
+) -> list[Candidate]:
+    """Deal with all pending versions, oldest first; returns what became of each.
+
+    One delivery runs at a time per home: raises `DeliveryError` while another does.
+    """
+    from lyrics_lm.steps.record import record
+
+    done = []
+    with _alone(settings):
+        record(uri, settings.home, target)
+        release = Release(settings, uri)
+        while True:
+            candidate = Candidate(target=target)
+            for name, step in release.steps.items():
+                candidate = step(candidate)
+                if candidate.version is None:
+                    return done
+                on_step(name, candidate)
+            done.append(candidate)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(settings.home / "delivery.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise DeliveryError(f"another delivery runs in {settings.home}; wait for it to end") from error

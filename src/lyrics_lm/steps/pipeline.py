@@ -1,0 +1,172 @@
+"""The stages of `dvc.yaml`: prepare, train, evaluate, export. Each reads and writes files of the workspace."""
+
+import dataclasses
+import json
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lyrics_lm import bundle, durable, versioning
+from lyrics_lm.bundle import CARD, MODEL, TOKENIZER, WEIGHTS
+from lyrics_lm.params import Settings
+from lyrics_lm.records import EvalReport, Manifest, Metrics, Progress, from_json, to_json
+from lyrics_lm.steps import scores
+
+DATASET = Path("build/dataset")
+TRAINED = Path("build/model")
+LOSSES = TRAINED / "losses.csv"
+METRICS = Path("build/metrics.json")
+EVALUATION = Path("build/evaluation.json")
+BUNDLE = Path("build/bundle")
+
+NAME = "lyrics-lm"
+_PROGRESS_SECONDS = 0.25
+_KNOWN_TOKENS = 8
+_LIBRARIES = ("numpy", "onnx", "onnxruntime", "tokenizers", "torch")
+
+
+def prepare(settings: Settings) -> None:
+    """Songs -> token ids, tokenizer and splits."""
+    from lyrics_lm.corpus import dataset
+
+    dataset.prepare(
+        versioning.song_files(settings.root),
+        corpus=settings.params.corpus,
+        tokenizer=settings.params.tokenizer,
+        digest=versioning.corpus_digest(settings.root),
+        directory=settings.root / DATASET,
+    )
+
+
+def train(settings: Settings) -> None:
+    """Token ids -> `model.onnx`, weights and losses. Continues from its checkpoint after a kill."""
+    from lyrics_lm.corpus import dataset
+    from lyrics_lm.training.train import train as run
+
+    folder = settings.root / DATASET
+    summary = dataset.load_summary(folder)
+    inputs = versioning.working(settings.root).inputs
+    progress = progress_path(settings.home)
+    try:
+        run(
+            dataset.load_tokens(folder, "train"),
+            dataset.load_tokens(folder, "validation"),
+            vocab_size=summary.vocab_size,
+            chars_per_token=summary.chars_per_token,
+            model=settings.params.model,
+            training=settings.params.training,
+            root=settings.root,
+            checkpoint=settings.home / "checkpoints" / inputs[:16],
+            key=inputs,
+            output=settings.root / TRAINED,
+            on_progress=_reporter(progress),
+        )
+    finally:
+        progress.unlink(missing_ok=True)
+    shutil.copyfile(folder / TOKENIZER, settings.root / TRAINED / TOKENIZER)
+
+
+def evaluate(settings: Settings) -> None:
+    """Score `model.onnx`, the thing that ships, and the counted bigram on the test songs."""
+    from lyrics_lm.corpus import dataset
+
+    folder = settings.root / DATASET
+    trained = scores.unpublished(settings.root / TRAINED, dataset.load_summary(folder).vocab_size)
+    report, bigram = scores.score(trained, folder), scores.score_bigram(folder)
+    durable.write(settings.root / EVALUATION, to_json(report))
+    metrics = {**_scores(report), "bigram": _scores(bigram), "test_songs": len(report.songs)}
+    durable.write(settings.root / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+
+
+def export(settings: Settings) -> None:
+    """Everything made so far -> a bundle, with its known answer, provenance and model card."""
+    from lyrics_lm.corpus import dataset
+    from lyrics_lm.evaluation.conformance import known_answer
+    from lyrics_lm.inference.engine import Engine
+
+    folder = settings.root / DATASET
+    trained = scores.unpublished(settings.root / TRAINED, dataset.load_summary(folder).vocab_size)
+    report = from_json((settings.root / EVALUATION).read_bytes(), EvalReport)
+    tokens = [int(token) for token in dataset.load_tokens(folder, "validation")[:_KNOWN_TOKENS]]
+    manifest = dataclasses.replace(
+        trained.manifest,
+        format=bundle.FORMAT,
+        name=NAME,
+        provenance=_provenance(settings),
+        metrics=Metrics(report.bits_per_char, report.perplexity, report.split),
+        known_answer=known_answer(Engine(trained), tokens),
+    )
+    with tempfile.TemporaryDirectory() as name:
+        card = Path(name) / CARD
+        card.write_text(_card(manifest, report))
+        sources = {file: trained.path / file for file in (MODEL, TOKENIZER, WEIGHTS)}
+        present = {file: path for file, path in sources.items() if path.is_file()}
+        bundle.write(settings.root / BUNDLE, {**present, CARD: card}, manifest)
+
+
+STAGES: dict[str, Callable[[Settings], None]] = {
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+}
+
+
+def progress_path(home: Path) -> Path:
+    """Where a running training says how far it is; there is no file while none runs."""
+    return home / "progress.json"
+
+
+def _reporter(path: Path) -> Callable[[Progress], None]:
+    """Writes progress a few times a second, for whoever shows it."""
+    last = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PROGRESS_SECONDS:
+            last = time.monotonic()
+            durable.write(path, to_json(progress))
+
+    return report
+
+
+def _scores(report: EvalReport) -> dict[str, float]:
+    return {"bits_per_char": round(report.bits_per_char, 4), "perplexity": round(report.perplexity, 4)}
+
+
+def _provenance(settings: Settings) -> dict[str, Any]:
+    snapshot = versioning.working(settings.root)
+    return {
+        "git_commit": snapshot.commit,
+        "git_dirty": snapshot.dirty,
+        "inputs": snapshot.inputs,
+        "corpus": snapshot.corpus,
+        "params": settings.params.model_dump(include={"corpus", "tokenizer", "model", "training"}),
+        "seed": settings.params.training.seed,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _card(manifest: Manifest, report: EvalReport) -> str:
+    provenance = manifest.provenance
+    commit = f"{provenance['git_commit'] or 'no commit'}{' with uncommitted edits' if provenance['git_dirty'] else ''}"
+    return f"""# {manifest.name}, {manifest.architecture}
+
+A language model of song lyrics. Generates text that resembles its training songs; it knows nothing else.
+
+| | |
+|---|---|
+| bits per character (test) | {report.bits_per_char:.4f} |
+| perplexity per token (test) | {report.perplexity:.4f} |
+| measured on | {len(report.songs)} songs, {sum(report.chars)} characters, split `{report.split}` |
+| vocabulary, context | {manifest.vocab_size} tokens, {manifest.context} tokens |
+| corpus | `{provenance["corpus"]}` |
+| commit | {commit} |
+| seed | {provenance["seed"]} |
+"""

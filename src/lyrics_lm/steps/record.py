@@ -1,0 +1,25 @@
+"""Bring MLflow's record up to what the rollout says: deployments written down, the champion's alias moved."""
+
+from pathlib import Path
+
+from lyrics_lm import durable, rollout
+
+
+def record(uri: str, home: Path, target: str) -> int:
+    """Record every deployment that is not on record yet; returns how many that were.
+
+    The rollout file is written first, at once, even while MLflow is away; this follows when it can.
+    """
+    from lyrics_lm.registry import deployments, versions
+
+    history = rollout.read(home, target).history
+    mark = rollout.path(home, target).with_suffix(".recorded")
+    if not history or (mark.is_file() and mark.read_text() == history[-1].id):
+        return 0
+    known = deployments.recorded(uri)
+    missing = [deployment for deployment in history if deployment.id not in known]
+    for deployment in missing:
+        deployments.record(uri, deployment)
+    versions.set_champion(uri, history[-1].versions[0].version)
+    durable.write(mark, history[-1].id.encode())
+    return len(missing)

@@ -1,0 +1,238 @@
+"""The steps of the release loop, each from JSON to JSON, idempotent, and safe to kill at any point."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lyrics_lm import bundle, durable
+from lyrics_lm.bundle import Bundle
+from lyrics_lm.errors import BundleError
+from lyrics_lm.params import Settings
+from lyrics_lm.records import EvalReport, GateResult, LiveVersion, Verdict, from_json, to_json
+from lyrics_lm.steps import scores
+
+if TYPE_CHECKING:
+    from lyrics_lm.registry.versions import Version
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version on its way. Each step fills in what it found; a version that is rejected, or no
+    version at all, passes the later steps untouched."""
+
+    target: str = "local"
+    version: int | None = None
+    path: str | None = None
+    problem: str | None = None
+    verdict: Verdict | None = None
+    model: str | None = None
+    bento: str | None = None
+    deployment: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is anything left to do for it."""
+        return self.version is not None and (self.verdict is None or self.verdict.passed)
+
+
+class Release:
+    """The seven steps over one registry, one home and one target."""
+
+    def __init__(self, settings: Settings, uri: str) -> None:
+        self._settings = settings
+        self._home = settings.home
+        self._uri = uri
+
+    def fetch_new_model(self, candidate: Candidate) -> Candidate:
+        """The oldest version that is still to be dealt with, its files downloaded once."""
+        from lyrics_lm.registry import versions
+
+        waiting = versions.pending(self._uri)
+        if not waiting:
+            return candidate
+        first = waiting[0]
+        try:
+            path = self._download(first.version)
+        except BundleError as error:
+            return replace(candidate, version=first.version, problem=str(error))
+        return replace(candidate, version=first.version, path=str(path), verdict=self._verdict_still_valid(first))
+
+    def branch_on_new_model(self, candidate: Candidate) -> Candidate:
+        """Nothing to decide beyond what `version` says: null ends the run here."""
+        return candidate
+
+    def select_model(self, candidate: Candidate) -> Candidate:
+        """Conformance, then gates against the champion; the verdict is written to the version."""
+        from lyrics_lm.registry import versions
+
+        if candidate.version is None or candidate.verdict:
+            return candidate
+        verdict = self._judge(candidate)
+        if candidate.path and verdict.digest:
+            versions.mark_digest(self._uri, candidate.version, verdict.digest)
+        versions.mark_verdict(self._uri, candidate.version, verdict)
+        if not verdict.passed:
+            self._clean(candidate)
+        return replace(candidate, verdict=verdict)
+
+    def import_model(self, candidate: Candidate) -> Candidate:
+        """The bundle, from where it was downloaded, into the BentoML model store."""
+        from lyrics_lm.packaging import bentos
+
+        if not candidate.goes_on:
+            return candidate
+        return replace(candidate, model=bentos.import_model(self._home, self._bundle(candidate)))
+
+    def build_bento(self, candidate: Candidate) -> Candidate:
+        """The Bento around the imported bundle."""
+        from lyrics_lm.packaging import bentos
+
+        if not candidate.goes_on or candidate.version is None:
+            return candidate
+        return replace(candidate, bento=bentos.build(self._home, self._bundle(candidate), candidate.version))
+
+    def validate_bento(self, candidate: Candidate) -> Candidate:
+        """Start the Bento, ask it, compare; a Bento that fails is rejected like a failed gate."""
+        from lyrics_lm.packaging import bentos
+        from lyrics_lm.registry import versions
+
+        if not candidate.goes_on or candidate.version is None or candidate.verdict is None:
+            return candidate
+        problem = bentos.validate(self._home, self._bundle(candidate))
+        if problem is None:
+            return candidate
+        failed = GateResult("validation", False, problem, "answers as its contract says", f"rejected: {problem}")
+        verdict = replace(candidate.verdict, gates=(*candidate.verdict.gates, failed))
+        versions.mark_verdict(self._uri, candidate.version, verdict)
+        self._clean(candidate)
+        return replace(candidate, verdict=verdict)
+
+    def deploy(self, candidate: Candidate) -> Candidate:
+        """Make it what serves at the target, and put that on record."""
+        from lyrics_lm.deployment.target import target
+        from lyrics_lm.packaging import bentos
+        from lyrics_lm.registry import versions
+        from lyrics_lm.steps.record import record
+
+        if not candidate.goes_on or candidate.version is None or candidate.verdict is None:
+            return candidate
+        stored = bentos.stored(self._home, candidate.verdict.digest)
+        if stored is None:
+            return self.deploy(self.import_model(candidate))
+        manifest = stored.manifest
+        live = LiveVersion(
+            version=candidate.version,
+            digest=stored.digest,
+            name=manifest.name,
+            architecture=manifest.architecture,
+            bits_per_char=manifest.metrics.bits_per_char,
+            bento=bentos.tag(stored.digest),
+            path=str(stored.path),
+        )
+        place = target(candidate.target, self._home)
+        deployment = place.deploy(live, candidate.verdict.reason, candidate.verdict)
+        record(self._uri, self._home, candidate.target)
+        versions.mark_delivered(self._uri, candidate.version, deployment.id)
+        self._clean(candidate)
+        return replace(candidate, deployment=deployment.id)
+
+    @property
+    def steps(self) -> dict[str, Callable[[Candidate], Candidate]]:
+        """All steps by name, in order."""
+        return {
+            "fetch_new_model": self.fetch_new_model,
+            "branch_on_new_model": self.branch_on_new_model,
+            "select_model": self.select_model,
+            "import_model": self.import_model,
+            "build_bento": self.build_bento,
+            "validate_bento": self.validate_bento,
+            "deploy": self.deploy,
+        }
+
+    def _download(self, version: int) -> Path:
+        from lyrics_lm.registry import versions
+
+        folder = self._folder(version)
+        if not folder.is_dir():
+            with durable.directory(folder) as draft:
+                versions.fetch(self._uri, version, draft)
+        return versions.locate(folder, version)
+
+    def _folder(self, version: int) -> Path:
+        return self._home / "candidates" / str(version)
+
+    def _clean(self, candidate: Candidate) -> None:
+        if candidate.version is not None:
+            shutil.rmtree(self._folder(candidate.version), ignore_errors=True)
+
+    def _bundle(self, candidate: Candidate) -> Bundle:
+        return bundle.read(Path(candidate.path or ""))
+
+    def _verdict_still_valid(self, version: "Version") -> Verdict | None:
+        """A verdict reached before a crash counts only against the champion of that moment."""
+        champion = self._champion()
+        digest = champion.digest if champion else None
+        return version.verdict if version.verdict and version.verdict.champion == digest else None
+
+    def _champion(self) -> Bundle | None:
+        """The champion's bundle, from the store, or fetched when this machine never held it."""
+        from lyrics_lm.packaging import bentos
+        from lyrics_lm.registry import versions
+
+        champion = versions.champion(self._uri)
+        if champion is None or champion.digest is None:
+            return None
+        stored = bentos.stored(self._home, champion.digest)
+        return stored or bundle.read(self._download(champion.version))
+
+    def _judge(self, candidate: Candidate) -> Verdict:
+        from lyrics_lm.evaluation import conformance
+
+        champion = self._champion()
+        against = champion.digest if champion else None
+        if candidate.path is None:
+            return _rejected("", against, "bundle", candidate.problem or "no bundle")
+        checked = conformance.check(Path(candidate.path))
+        if checked.failure:
+            failure = checked.failure
+            return _rejected(checked.digest, against, failure.rule, f"{failure.observed}; {failure.remedy}")
+        return self._gates(self._bundle(candidate), champion)
+
+    def _gates(self, candidate: Bundle, champion: Bundle | None) -> Verdict:
+        from lyrics_lm.evaluation import gate, latency
+        from lyrics_lm.inference.engine import Engine
+
+        limits = self._settings.params.gates
+        dataset = scores.current_dataset(self._settings)
+        ours = self._score(candidate, dataset)
+        theirs = self._score(champion, dataset) if champion else None
+        milliseconds, champion_milliseconds = latency.interleaved(
+            Engine(candidate), Engine(champion) if champion else None
+        )
+        return gate.judge(
+            candidate.digest,
+            champion.digest if champion else None,
+            time.time(),
+            (
+                gate.quality(ours, theirs, scores.score_bigram(dataset)),
+                gate.latency(milliseconds, champion_milliseconds, limits.latency_ratio),
+                gate.size(candidate.size, limits.size_mb),
+            ),
+        )
+
+    def _score(self, of: Bundle, dataset: Path) -> EvalReport:
+        """Scores are kept: neither a bundle nor a test set of this digest ever changes."""
+        kept = self._home / "cache" / f"score-{of.digest[:16]}-{dataset.name}.json"
+        if kept.is_file():
+            return from_json(kept.read_bytes(), EvalReport)
+        report = scores.score(of, dataset)
+        durable.write(kept, to_json(report))
+        return report
+
+
+def _rejected(digest: str | None, champion: str | None, rule: str, reason: str) -> Verdict:
+    result = GateResult("conformance", False, rule, "every rule of the contract", f"{rule}: {reason}")
+    return Verdict(digest or "", champion, time.time(), (result,))

@@ -1,0 +1,90 @@
+"""Scores on the frozen test songs: of any bundle, and of the bigram that every model must beat."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from lyrics_lm import versioning
+from lyrics_lm.bundle import TOKENIZER, Bundle
+from lyrics_lm.params import ModelParams, Settings, TrainingParams
+from lyrics_lm.records import EvalReport, KnownAnswer, Manifest, Metrics, from_json
+
+SPLIT = "test"
+
+
+def current_dataset(settings: Settings) -> Path:
+    """The prepared corpus of the workspace as it stands, made where it is not at hand."""
+    from lyrics_lm.corpus import dataset
+
+    corpus = versioning.corpus_digest(settings.root)
+    made_with = f"{corpus} {settings.params.corpus} {settings.params.tokenizer}"
+    folder = settings.home / "cache" / f"dataset-{hashlib.sha256(made_with.encode()).hexdigest()[:16]}"
+    if not folder.is_dir():
+        dataset.prepare(
+            versioning.song_files(settings.root),
+            corpus=settings.params.corpus,
+            tokenizer=settings.params.tokenizer,
+            digest=corpus,
+            directory=folder,
+        )
+    return folder
+
+
+def score(bundle: Bundle, dataset_folder: Path) -> EvalReport:
+    """Losses of a bundle on the test songs of a prepared corpus."""
+    from lyrics_lm.corpus import dataset
+    from lyrics_lm.evaluation.scoring import score
+    from lyrics_lm.inference.engine import Engine
+    from lyrics_lm.inference.generator import load_tokenizer
+
+    songs = dataset.split_songs(dataset_folder, SPLIT)
+    texts = songs["text"].to_list()
+    names = [f"{artist} - {song}" for artist, song in zip(songs["artist"], songs["song"], strict=True)]
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+    engine = Engine(bundle)
+    return score(engine, load_tokenizer(bundle), texts, names, model=bundle.digest, split=f"{SPLIT}-{digest}")
+
+
+def score_bigram(dataset_folder: Path) -> EvalReport:
+    """Losses of the bigram counted on the training split of the same corpus."""
+    from lyrics_lm.corpus import dataset
+    from lyrics_lm.training.train import train
+
+    summary = dataset.load_summary(dataset_folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train(
+            dataset.load_tokens(dataset_folder, "train"),
+            dataset.load_tokens(dataset_folder, "validation"),
+            vocab_size=summary.vocab_size,
+            chars_per_token=summary.chars_per_token,
+            model=ModelParams(name="bigram"),
+            training=TrainingParams(),
+            root=folder,
+            checkpoint=folder / "checkpoint",
+            key="bigram",
+            output=folder / "model",
+            on_progress=lambda _: None,
+        )
+        (folder / "model" / TOKENIZER).write_bytes((dataset_folder / TOKENIZER).read_bytes())
+        return score(unpublished(folder / "model", summary.vocab_size), dataset_folder)
+
+
+def unpublished(folder: Path, vocab_size: int) -> Bundle:
+    """A trained model that has no contract yet, as far as an engine must know it."""
+    from lyrics_lm.training.train import TrainedModel
+
+    trained = from_json((folder / "model.json").read_bytes(), TrainedModel)
+    manifest = Manifest(
+        format=0,
+        name="",
+        architecture=trained.architecture,
+        vocab_size=vocab_size,
+        context=trained.context,
+        state=trained.state,
+        provenance={},
+        metrics=Metrics(0, 0, ""),
+        known_answer=KnownAnswer((), ()),
+        files={},
+    )
+    return Bundle(folder, manifest, digest="")

@@ -1,0 +1,185 @@
+"""`lyrics-lm watch`: the controller. Trains what was committed and never trained, delivers what waits."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lyrics_lm import params, processes, versioning
+from lyrics_lm.errors import LyricsError, ModelError
+from lyrics_lm.params import Settings
+from lyrics_lm.steps.deliver import deliver
+from lyrics_lm.steps.release import Candidate
+
+_POLL_SECONDS = 0.5
+_MAX_BACKOFF_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A training to be run: what is committed, and the settings that differ from it."""
+
+    snapshot: versioning.Snapshot
+    assignments: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        commit = (self.snapshot.commit or "")[:7]
+        return f"the bigram of commit {commit}" if self.assignments else f"commit {commit}"
+
+
+class Controller:
+    """Level-triggered: looks at what is, not at what happened, so nothing is missed while it was away."""
+
+    def __init__(self, settings: Settings, uri: str, say: Say) -> None:
+        self._settings = settings
+        self._uri = uri
+        self._say = say
+        self._training: _Training | None = None
+        self._settled: str | None = None
+        self._bigram_tried = False
+        self._release_retry = _Retry()
+        self._training_retry = _Retry()
+
+    def run(self) -> None:
+        """Until interrupted. What fails for a passing reason is tried again, later each time."""
+        processes.stop_leftovers(self._settings.home, "training", "validation")
+        try:
+            while True:
+                self._guarded(self._release, self._release_retry)
+                self._guarded(self._train, self._training_retry)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if self._training:
+                self._training.stop()
+
+    def _guarded(self, work: Callable[[], None], retry: "_Retry") -> None:
+        if not retry.due():
+            return
+        try:
+            self._settings = params.load(self._settings.root)
+            work()
+        except LyricsError as error:
+            self._say(f"{error} (trying again in {retry.failed():.0f} s)")
+        else:
+            retry.succeeded()
+
+    def _release(self) -> None:
+        began = time.monotonic()
+
+        def on_step(name: str, candidate: Candidate) -> None:
+            if name == "deploy":
+                self._say(outcome(candidate, time.monotonic() - began))
+
+        deliver(self._settings, self._uri, on_step=on_step)
+
+    def _train(self) -> None:
+        if self._training is None:
+            due = self._due()
+            if due:
+                self._say(f"training {due.name}")
+                self._training = _Training(self._settings, due)
+        elif not self._training.running():
+            ended, self._training = self._training, None
+            ended.finish()
+
+    def _due(self) -> _Due | None:
+        """The bigram while nothing was ever registered; then the committed inputs, if they were
+        never trained."""
+        from lyrics_lm.registry import runs, versions
+
+        snapshot = versioning.committed(self._settings.root)
+        if snapshot.inputs == self._settled:
+            return None
+        if not self._bigram_tried and not versions.every(self._uri):
+            self._bigram_tried = True
+            return _Due(snapshot, ("model.name=bigram",))
+        before = runs.of_inputs(self._uri, snapshot.inputs)
+        if before is None:
+            return _Due(snapshot)
+        self._settled = snapshot.inputs
+        if before.reason:
+            self._say(f"commit {(snapshot.commit or '')[:7]} was not trained: {before.reason}")
+        return None
+
+
+class _Training:
+    """`lyrics-lm train` on a checkout of its own, so that edits under way disturb nothing."""
+
+    def __init__(self, settings: Settings, due: _Due) -> None:
+        self._settings = settings
+        self._due = due
+        self._folder = settings.home / "trees" / "training"
+        self._log = settings.home / "logs" / "training.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._tree = versioning.checkout(settings.root, due.snapshot.commit or "HEAD", self._folder)
+        command = [sys.executable, "-m", "lyrics_lm", "-C", str(self._tree), "train"]
+        for assignment in due.assignments:
+            command += ["--set", assignment]
+        home = {"LYRICS_LM_HOME": str(settings.home), **processes.mark(settings.home, "training")}
+        with open(self._log, "wb") as output:
+            self._process = subprocess.Popen(
+                command, env={**os.environ, **home}, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def finish(self) -> None:
+        """Bring its results into the workspace when that is still at the same inputs.
+
+        Raises `ModelError` when it failed: what is at fault is on record, or it is tried again.
+        """
+        if self._process.returncode:
+            lines = self._log.read_text(errors="replace").splitlines()
+            said = next((line for line in reversed(lines) if line.startswith("lyrics-lm: ")), None)
+            reason = said.removeprefix("lyrics-lm: ") if said else f"the training process was killed; see {self._log}"
+            raise ModelError(f"{self._due.name} was not trained: {reason}")
+        root = self._settings.root
+        if not self._due.assignments and versioning.working(root).inputs == self._due.snapshot.inputs:
+            versioning.take_results(root, self._tree)
+        versioning.remove_checkout(root, self._folder)
+
+    def stop(self) -> None:
+        processes.stop(self._process.pid)
+        self._process.wait()
+
+
+class _Retry:
+    """When to try again: at once while all goes well, then after a second, doubling up to a minute."""
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+        self._at = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def failed(self) -> float:
+        """Note a failure; returns the seconds until the next try."""
+        self._pause = min(_MAX_BACKOFF_SECONDS, 2 * self._pause or 1.0)
+        self._at = time.monotonic() + self._pause
+        return self._pause
+
+    def succeeded(self) -> None:
+        self._pause = 0.0
+
+
+def watch(settings: Settings, say: Say) -> None:
+    """Run the controller of a workspace until interrupted."""
+    from lyrics_lm.registry.server import tracking
+
+    with tracking(settings) as uri:
+        Controller(settings, uri, say).run()
+
+
+def outcome(candidate: Candidate, seconds: float) -> str:
+    """What became of a version, in one line."""
+    verdict = candidate.verdict
+    if candidate.deployment is None:
+        return f"version {candidate.version} was rejected: {verdict.reason if verdict else 'no verdict'}"
+    return f"version {candidate.version} is live after {seconds:.1f} s: {verdict.reason if verdict else ''}"
