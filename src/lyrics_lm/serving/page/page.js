@@ -1,0 +1,262 @@
+// What the page does: asks for lyrics and sets them as verse, and shows what is live and in training.
+// It knows the HTTP API and nothing behind it.
+
+const RETRY_MS = 3000;
+const CLOCK_MS = 10_000;
+
+const $ = (id) => document.getElementById(id);
+const form = $("ask");
+const tail = $("tail");
+
+let running = null; // AbortController of the stream being read
+let live; // undefined: not heard yet, null: no version is live
+let lastLive = null; // what was live when something last was
+const versions = new Map(); // by digest, all that this page has seen live
+
+// Asking
+
+async function generate() {
+  running = new AbortController();
+  const { signal } = running;
+  showButton();
+  showProblem("");
+  try {
+    await stream(await ask($("prompt").value, signal));
+  } catch (error) {
+    if (!signal.aborted) showProblem(inWords(error));
+  } finally {
+    running = null;
+    endVerse();
+    showButton();
+  }
+}
+
+async function ask(prompt, signal) {
+  const body = {
+    prompt,
+    max_tokens: Number(form.elements.tokens.value),
+    temperature: Number($("temperature").value),
+    stream: true,
+  };
+  const headers = { "content-type": "application/json" };
+  const response = await fetch("/v1/completions", { method: "POST", headers, body: JSON.stringify(body), signal });
+  if (!response.ok) throw new Error(await refusal(response));
+  beginVerse(prompt);
+  showSource(response.headers);
+  return response;
+}
+
+async function stream(response) {
+  for await (const batch of eventData(response.body)) {
+    const done = batch.indexOf("[DONE]");
+    const frames = batch.slice(0, done < 0 ? batch.length : done).map((data) => JSON.parse(data));
+    const failed = frames.find((frame) => frame.error);
+    if (failed) throw new Error(failed.error.message);
+    write(frames.map((frame) => frame.choices[0].text).join(""));
+    if (done >= 0) return;
+  }
+  throw new Error("The answer broke off before its end.");
+}
+
+// Yields the data of the server-sent events that have arrived, one list per network read.
+async function* eventData(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split(/\r?\n\r?\n/);
+    rest = events.pop();
+    yield events.map(dataOf).filter((data) => data !== "");
+  }
+}
+
+function dataOf(event) {
+  const lines = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
+  return lines.map((line) => line.slice("data:".length).replace(/^ /, "")).join("\n");
+}
+
+async function refusal(response) {
+  const answer = await response.json().catch(() => null); // a proxy in between may not speak JSON
+  return answer?.error?.message ?? `The service answered ${response.status} ${response.statusText}.`;
+}
+
+// fetch and its reader throw a TypeError for every failure of the network.
+function inWords(error) {
+  if (error instanceof TypeError) return "The service cannot be reached. Is lyrics-lm still running?";
+  return error.message.charAt(0).toUpperCase() + error.message.slice(1);
+}
+
+function showButton() {
+  $("go").textContent = running ? "Stop" : "Generate";
+  $("go").classList.toggle("stops", running !== null);
+  $("go").disabled = !running && !live;
+}
+
+function showProblem(words) {
+  $("problem").textContent = words;
+  $("problem").hidden = !words;
+}
+
+// Verse: whole lines are set above the growing one, so a screen reader hears lines, not letters.
+
+function beginVerse(prompt) {
+  tail.replaceChildren();
+  $("verse").replaceChildren(tail);
+  $("verse").classList.add("writing");
+  $("blank").hidden = true;
+  write(prompt, yours);
+  tail.scrollIntoView({ block: "nearest" });
+}
+
+function write(text, style = (piece) => piece) {
+  const followed = tail.getBoundingClientRect().bottom <= innerHeight;
+  const [first, ...others] = text.split("\n");
+  tail.append(style(first));
+  for (const piece of others) {
+    endLine();
+    tail.append(style(piece));
+  }
+  if (followed) tail.scrollIntoView({ block: "nearest" });
+}
+
+function yours(text) {
+  const span = document.createElement("span");
+  span.className = "prompt";
+  span.textContent = text;
+  return span;
+}
+
+function endLine() {
+  const line = document.createElement("div");
+  line.className = "line";
+  line.append(...tail.childNodes);
+  line.normalize(); // one text node, or readers spell it out
+  if (!line.textContent) line.append(document.createElement("br"));
+  tail.before(line);
+}
+
+function endVerse() {
+  if (tail.textContent) endLine();
+  $("verse").classList.remove("writing");
+}
+
+function showSource(headers) {
+  const digest = headers.get("x-model-digest");
+  const known = versions.get(digest);
+  $("author").textContent = `Written by ${known ? title(known) : `bundle ${short(digest)}`}`;
+  $("why").textContent = `lyrics-lm why ${headers.get("x-request-id")}`;
+  $("copy").textContent = "copy";
+  $("source").hidden = false;
+}
+
+async function copyWhy() {
+  await navigator.clipboard.writeText($("why").textContent);
+  $("copy").textContent = "copied";
+}
+
+// What is live
+
+const title = ({ version, architecture }) => `version ${version} · ${architecture}`;
+const short = (digest) => digest.slice(0, 12);
+const bits = ({ bits_per_char }) => bits_per_char.toFixed(2);
+
+function showLive(now) {
+  if (now) announce(now);
+  live = now;
+  lastLive = now ?? lastLive;
+  $("live").hidden = !now;
+  $("blank").textContent = now ? "Write a first line, or leave it to the model." : "The first model is being counted…";
+  if (now) showVersion(now);
+  showState();
+  showButton();
+}
+
+function announce(now) {
+  versions.set(now.digest, now);
+  const isNew = lastLive ? lastLive.digest !== now.digest : live === null;
+  if (!isNew) return;
+  const [event, before] = lastLive ? ["took over", ` (was ${bits(lastLive)})`] : ["is live", ""];
+  const line = `${title(now)} ${event}, ${bits(now)} bits per character${before}`;
+  $("news").textContent = line.charAt(0).toUpperCase() + line.slice(1);
+  $("news").classList.add("fresh");
+}
+
+function showVersion(now) {
+  $("version").textContent = now.version;
+  $("architecture").textContent = now.architecture;
+  $("bits").textContent = bits(now);
+  $("digest").textContent = short(now.digest);
+  $("digest").title = now.digest;
+  $("reason").textContent = now.reason;
+  showSince();
+}
+
+function showSince() {
+  if (!live) return;
+  const since = new Date(live.since * 1000);
+  $("since").textContent = ago((Date.now() - since) / 1000);
+  $("since").dateTime = since.toISOString();
+  $("since").title = since.toLocaleString();
+}
+
+function ago(seconds) {
+  if (seconds < 60) return "just now";
+  const [size, unit] = [[86_400, "day"], [3600, "hour"], [60, "minute"]].find(([size]) => seconds >= size);
+  return new Intl.RelativeTimeFormat("en").format(-Math.floor(seconds / size), unit);
+}
+
+function showState(connected = true) {
+  $("state").dataset.state = connected && live ? "live" : "waiting";
+  $("state").textContent = !connected ? "reconnecting…" : live ? `version ${live.version} is live` : "no version yet";
+}
+
+function showTraining(progress) {
+  $("training").hidden = !progress;
+  if (!progress) return;
+  const { model, step, steps, seconds_left } = progress;
+  $("steps").max = steps;
+  $("steps").value = step;
+  $("pace").textContent = `${model}, step ${step} of ${steps}, ${bits(progress)} bits per character, ${clock(seconds_left)} left`;
+}
+
+function clock(seconds) {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+// EventSource reconnects by itself after a dropped line, but gives up when it is answered with an error.
+function listen() {
+  const events = new EventSource("/events");
+  events.addEventListener("live", (event) => showLive(JSON.parse(event.data)));
+  events.addEventListener("training", (event) => showTraining(JSON.parse(event.data)));
+  events.addEventListener("error", () => {
+    showState(false);
+    showTraining(null);
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+  });
+}
+
+async function firstLook() {
+  const response = await fetch("/v1/models");
+  showLive((await response.json()).data[0] ?? null);
+}
+
+// Start
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (running) running.abort();
+  else if (live) generate();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") running?.abort();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !running) form.requestSubmit();
+});
+$("temperature").addEventListener("input", () => {
+  $("degrees").textContent = Number($("temperature").value).toFixed(2);
+});
+$("copy").addEventListener("click", copyWhy);
+$("copy").hidden = !navigator.clipboard; // browsers give none over plain http from afar; the text selects whole
+setInterval(showSince, CLOCK_MS);
+firstLook().then(listen, listen); // the stream tells the same, where one gets through

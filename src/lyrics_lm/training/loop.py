@@ -1,0 +1,169 @@
+"""The training loop: batches, optimisers, learning rate, checkpoints. Knows no particular network."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lyrics_lm.errors import ModelError
+from lyrics_lm.params import TrainingParams
+from lyrics_lm.records import Progress
+from lyrics_lm.training import checkpoint
+from lyrics_lm.training.checkpoint import Checkpoint
+from lyrics_lm.training.result import Loss
+
+Tokens = npt.NDArray[np.integer]
+
+_WARMUP = 0.02  # of all steps
+_DECAY = 0.6
+_CLIP = 1.0
+_LOSS_EVERY = 10  # steps
+_VALIDATE_EVERY = 100
+_VALIDATION_WINDOWS = 64
+
+
+class Loop:
+    """One training of one model on one text, from its checkpoint if it has one."""
+
+    def __init__(
+        self, model: nn.Module, name: str, context: int, params: TrainingParams, checkpoints: Path, key: str
+    ) -> None:
+        self._params = params
+        self._name = name
+        self._context = context
+        self._checkpoints, self._key = checkpoints, key
+        self._device = _device(params.device)
+        self._model = model.to(self._device)
+        self._optimisers = _optimisers(model, params)
+        self._losses: list[Loss] = []
+        self._step = 0
+        self._resume()
+
+    def run(
+        self, tokens: Tokens, validation: Tokens, chars_per_token: float, on_progress: Callable[[Progress], None]
+    ) -> list[Loss]:
+        """Train to the last step; returns the losses. Raises `ModelError` when the loss is no number."""
+        held_out = self._windows(validation, np.random.Generator(np.random.Philox(0)), _VALIDATION_WINDOWS)
+        began, first = time.monotonic(), self._step
+        while self._step < self._params.steps:
+            loss = self._advance(self._batch(tokens))
+            self._note(loss, held_out)
+            elapsed = time.monotonic() - began
+            left = (self._params.steps - self._step) * elapsed / (self._step - first)
+            bits = loss / math.log(2) / chars_per_token
+            on_progress(Progress(self._name, self._step, self._params.steps, loss, bits, elapsed, left))
+            if self._step % self._params.checkpoint_every == 0 and self._step < self._params.steps:
+                self._save()
+        return self._losses
+
+    def _advance(self, batch: Tensor) -> float:
+        """One step on windows (B, T + 1); returns the loss in nats per token."""
+        self._model.train()
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * _schedule(self._step / self._params.steps)
+        loss = _loss(self._model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
+        for optimiser in self._optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self._step += 1
+        value = loss.item()
+        if not math.isfinite(value):
+            raise ModelError(f"the loss is {value} at step {self._step}; lower training.learning_rate in params.yaml")
+        return value
+
+    def _note(self, loss: float, held_out: Tensor) -> None:
+        validate = self._step % _VALIDATE_EVERY == 0 or self._step == self._params.steps
+        if validate or self._step % _LOSS_EVERY == 0 or self._step == 1:
+            self._losses.append(Loss(self._step, loss, self._validate(held_out) if validate else None))
+
+    @torch.inference_mode()
+    def _validate(self, held_out: Tensor) -> float:
+        self._model.eval()
+        return _loss(self._model, held_out).item()
+
+    def _batch(self, tokens: Tokens) -> Tensor:
+        """The windows of this step: a function of seed and step alone, so that resuming needs no more."""
+        randomness = np.random.Generator(np.random.Philox(key=[self._params.seed % 2**64, self._step]))
+        return self._windows(tokens, randomness, self._params.batch_size)
+
+    def _windows(self, tokens: Tokens, randomness: np.random.Generator, count: int) -> Tensor:
+        """Random windows (count, T + 1) of a text of token ids (N)."""
+        time = min(self._context, len(tokens) - 1)
+        starts = randomness.integers(0, len(tokens) - time, size=count)
+        windows = np.stack([tokens[start : start + time + 1] for start in starts]).astype(np.int64)
+        return torch.from_numpy(windows).to(self._device)
+
+    def _save(self) -> None:
+        states = tuple(optimiser.state_dict()["state"] for optimiser in self._optimisers)
+        kept = Checkpoint(self._step, tuple(self._losses), dict(self._model.state_dict()), states)
+        checkpoint.save(self._checkpoints, self._key, kept)
+
+    def _resume(self) -> None:
+        kept = checkpoint.load(self._checkpoints, self._key)
+        if kept is None:
+            return
+        self._step, self._losses = kept.step, list(kept.losses)
+        self._model.load_state_dict(kept.model)
+        for optimiser, state in zip(self._optimisers, kept.optimisers, strict=True):
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _loss(model: nn.Module, windows: Tensor) -> Tensor:
+    """Mean nats per token of predicting each next token of windows (B, T + 1)."""
+    logits = model(windows[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+
+
+def _optimisers(model: nn.Module, params: TrainingParams) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices between embedding and output, AdamW for the rest.
+
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; its update is
+    scaled to AdamW's, so that both share one learning rate (Liu et al., arXiv 2502.16982, section 2.2).
+    """
+    hidden = _hidden_matrices(model)
+    chosen = {id(weight) for weight in hidden}
+    rest = [weight for weight in model.parameters() if id(weight) not in chosen]
+    made: list[torch.optim.Optimizer] = []
+    if hidden:
+        made.append(
+            torch.optim.Muon(
+                hidden,
+                lr=params.learning_rate,
+                weight_decay=params.weight_decay,
+                momentum=0.9,
+                ns_steps=3,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    if rest:
+        made.append(torch.optim.AdamW(rest, lr=params.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True))
+    for optimiser in made:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return made
+
+
+def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of linear layers other than the last one, which speaks the vocabulary."""
+    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    return linear[:-1]
+
+
+def _schedule(done: float) -> float:
+    """Learning rate over its peak when this part of all steps is done: warm up, hold, fall to zero."""
+    return min(1.0, (done + 1e-3) / _WARMUP, (1 - done) / _DECAY)
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("training.device is cuda, and torch sees none here; set it to auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

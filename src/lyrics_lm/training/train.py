@@ -1,0 +1,86 @@
+"""One training, whichever model `params.yaml` names: token ids in, a folder with `model.onnx` out."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lyrics_lm import durable
+from lyrics_lm.bundle import MODEL, WEIGHTS
+from lyrics_lm.params import ModelParams, TrainingParams
+from lyrics_lm.records import Progress, to_json
+from lyrics_lm.training import bigram
+from lyrics_lm.training.result import LOSSES, RECORD, Loss, TrainedModel, write_losses
+
+Tokens = npt.NDArray[np.integer]
+
+
+def train(
+    tokens: Tokens,
+    validation: Tokens,
+    *,
+    vocab_size: int,
+    chars_per_token: float,
+    model: ModelParams,
+    training: TrainingParams,
+    root: Path,
+    checkpoint: Path,
+    key: str,
+    output: Path,
+    on_progress: Callable[[Progress], None],
+) -> TrainedModel:
+    """Train on token ids (N) and write `output`: graph, weights, losses, record; whole or not at all.
+
+    `root` is where a class of the user's own lies; `key` names what is trained, so that `checkpoint`
+    is only taken up for the same. Raises `ModelError` when the model cannot be built, trained or exported.
+    """
+    with durable.directory(output) as folder:
+        if model.name == bigram.ARCHITECTURE:
+            trained = _count(tokens, validation, vocab_size, folder)
+        else:
+            trained = _learn(
+                tokens, validation, vocab_size, chars_per_token, model, training, root, checkpoint, key, folder, on_progress
+            )
+        (folder / RECORD).write_bytes(to_json(trained) + b"\n")
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return trained
+
+
+def _count(tokens: Tokens, validation: Tokens, vocab_size: int, folder: Path) -> TrainedModel:
+    table = bigram.count(tokens, vocab_size)
+    bigram.export(table, folder / MODEL)
+    losses = [Loss(1, bigram.mean_loss(table, tokens), bigram.mean_loss(table, validation))]
+    write_losses(folder / LOSSES, losses)
+    return TrainedModel(bigram.ARCHITECTURE, vocab_size, bigram.CONTEXT, (), table.size)
+
+
+def _learn(
+    tokens: Tokens,
+    validation: Tokens,
+    vocab_size: int,
+    chars_per_token: float,
+    model: ModelParams,
+    training: TrainingParams,
+    root: Path,
+    checkpoint: Path,
+    key: str,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+) -> TrainedModel:
+    import torch
+    from safetensors.torch import save_file
+
+    from lyrics_lm.training.export import export
+    from lyrics_lm.training.loop import Loop
+    from lyrics_lm.training.model import build, state_of
+
+    torch.manual_seed(training.seed)
+    network = build(model, vocab_size, root)
+    loop = Loop(network, model.name, model.context, training, checkpoint, key)
+    write_losses(folder / LOSSES, loop.run(tokens, validation, chars_per_token, on_progress))
+    export(network, model.context, vocab_size, folder / MODEL)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    return TrainedModel(model.name, vocab_size, model.context, state_of(network), parameters)
