@@ -22,6 +22,7 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 FORMAT = 1
 
+_LONGEST_NAME = 255
 _PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".cloudpickle"}
 _PICKLE_MAGIC = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
@@ -94,14 +95,19 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
 
 def _verify(directory: Path, name: str, sha256: str) -> None:
     path = directory / name
-    if name != Path(name).name or name in ("", ".", "..") or path.is_symlink():
-        raise BundleError(f"bundle {directory} lists {name!r}, which is outside its directory; only plain file names may stand in it")
+    plain = name == Path(name).name and name not in ("", ".", "..") and len(name.encode()) <= _LONGEST_NAME
+    if not plain or path.is_symlink():
+        raise BundleError(
+            f"bundle {directory} lists {name[:80]!r}, which is outside its directory; list plain file names only"
+        )
     if not path.is_file():
         raise BundleError(f"bundle {directory} has no {name}, which its contract lists; copy the whole folder again")
     if _is_pickle(path):
         raise BundleError(f"{path} is a pickle, which can run code when read; keep weights in {WEIGHTS}")
     if _sha256(path) != sha256:
-        raise BundleError(f"{path} is not the file its contract lists (SHA-256 differs); copy or export the bundle again")
+        raise BundleError(
+            f"{path} is not the file its contract lists (SHA-256 differs); copy or export the bundle again"
+        )
 
 
 def _refuse_unlisted(directory: Path, listed: set[str]) -> None:
@@ -117,12 +123,15 @@ def _is_pickle(path: Path) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        if file.read(2) in _PICKLE_MAGIC:
-            return True
-    if not zipfile.is_zipfile(path):
+        head = file.read(8)
+    # A safetensors header of 640 bytes begins like a pickle, but goes on with zeros, which no pickle does.
+    if head[:2] in _PICKLE_MAGIC and head[2:] != bytes(6):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(Path(name).suffix.lower() in _PICKLE_SUFFIXES for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # not an archive that anything could unpack
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(Path(name).suffix.lower() in _PICKLE_SUFFIXES for name in archive.namelist())
 
 
 def _sha256(path: Path) -> str:

@@ -16,9 +16,9 @@ def write(path: Path, data: bytes) -> None:
 
     Raises `MachineError` when the disk is full; the old file then still stands.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
     with room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(draft, "wb") as file:
                 file.write(data)
@@ -27,27 +27,27 @@ def write(path: Path, data: bytes) -> None:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
-    _sync(path.parent)
+        _sync(path.parent)
 
 
 @contextmanager
 def directory(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path`, replacing what was there, if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = _draft(path), _draft(path)
-    draft.mkdir()
-    try:
-        with room_for(path):
+    """Yield an empty folder that becomes `path`, replacing what was there, if the block succeeds.
+
+    If it does not, or the disk is full (`MachineError`), what was there still stands.
+    """
+    draft = _draft(path)
+    with room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        try:
             yield draft
             for file in draft.rglob("*"):
                 _sync(file)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(draft, path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            _swap_in(draft, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
@@ -59,6 +59,21 @@ def room_for(path: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise MachineError(f"the disk is full: {path} was not written; free some room and run again") from error
+
+
+def _swap_in(draft: Path, path: Path) -> None:
+    """Rename `draft` to `path`. A folder cannot be renamed over a full one, so the old one steps aside
+    for a moment, and comes back if the draft cannot take its place."""
+    old = _draft(path)
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(draft, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _draft(path: Path) -> Path:

@@ -91,7 +91,9 @@ def find(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / FILE).is_file():
             return folder
-    raise WorkspaceError(f"no {FILE} in {start} or above it; make a workspace with: lyrics-lm init {start.name or 'mine'}")
+    raise WorkspaceError(
+        f"no {FILE} in {start} or above it; make a workspace with: lyrics-lm init {start.name or 'mine'}"
+    )
 
 
 def load(root: Path) -> Settings:

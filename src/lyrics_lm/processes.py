@@ -21,9 +21,7 @@ def leftovers(home: Path, *roles: str) -> list[psutil.Process]:
     """Processes of those roles that run for `home` (this one's own line excepted)."""
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     return [
-        process
-        for process in psutil.process_iter()
-        if process.pid not in mine and _marked(process, str(home), roles)
+        process for process in psutil.process_iter() if process.pid not in mine and _marked(process, str(home), roles)
     ]
 
 

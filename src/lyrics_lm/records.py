@@ -23,7 +23,7 @@ class KnownAnswer:
     """Token ids (T) and the logits they must give: (V) after the last one, or (T, V) after each."""
 
     tokens: tuple[int, ...]
-    logits: tuple[float, ...] | tuple[tuple[float, ...], ...]
+    logits: tuple[float | tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -163,5 +163,3 @@ def _run(root: Path, *command: str, check: bool = True) -> str:
         name = " ".join(part for part in command if part not in (sys.executable, "-m"))
         raise WorkspaceError(f"`{name}` failed in {root}: {said[0].removeprefix('ERROR: ')}")
     return done.stdout
-
-

@@ -55,7 +55,9 @@ class Local:
                 return
             if time.monotonic() > give_up:
                 rollout.withdraw(self._home, self.name, deployment)
-                raise DeliveryError(f"the service did not take the new version within {_SWAP_SECONDS} s; see logs/service.log")
+                raise DeliveryError(
+                    f"the service did not take the new version within {_SWAP_SECONDS} s; see logs/service.log"
+                )
             time.sleep(0.01)
 
     def _service_runs(self) -> bool:

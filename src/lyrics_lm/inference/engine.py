@@ -68,15 +68,13 @@ class Engine:
             return self._read_stateful(rows, state, keep)
         return self._read_windows(rows, state, keep, every_position=every_position)
 
-    def _read_stateful(
-        self, rows: Sequence[IntArray], state: State, keep: Callable[[int, FloatArray], None]
-    ) -> State:
+    def _read_stateful(self, rows: Sequence[IntArray], state: State, keep: Callable[[int, FloatArray], None]) -> State:
         """Columns in chunks; a row that has ended leaves the batch, so no row is ever empty."""
         tensors = tuple(tensor.copy() for tensor in state.tensors) if len(rows) > 1 else state.tensors
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         columns = max(1, min(_MAX_COLUMNS, _MAX_LOGITS // (len(rows) * self.vocab_size)))
         for start in range(0, int(lengths.max()), columns):
-            active = np.flatnonzero(lengths > start)
+            active = np.flatnonzero(lengths > start).tolist()
             chunk = [rows[row][start : start + columns] for row in active]
             whole = len(active) == len(rows)
             logits, *following = self.run(chunk, tensors if whole else tuple(tensor[active] for tensor in tensors))
@@ -86,7 +84,7 @@ class Engine:
                 for tensor, new in zip(tensors, following, strict=True):
                     tensor[active] = new
             for place, row in enumerate(active):
-                keep(int(row), logits[place, : len(chunk[place])])
+                keep(row, logits[place, : len(chunk[place])])
         return State(tensors, state.history)
 
     def _read_windows(
@@ -113,14 +111,23 @@ class Engine:
         return State((), tuple(text[-self.context :] for text in texts))
 
     def run(self, rows: Sequence[IntArray], tensors: tuple[npt.NDArray[np.generic], ...]) -> list[FloatArray]:
-        """One call of the graph on ragged rows, padded on the right: logits (B, T, V), then each next state."""
+        """One call of the graph on ragged rows, padded on the right: logits (B, T, V), then each next state.
+
+        Raises `ConformanceError` when the graph cannot run on them.
+        """
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         tokens = np.zeros((len(rows), int(lengths.max())), dtype=np.int64)
         for place, row in enumerate(rows):
             tokens[place, : len(row)] = row
         feed: dict[str, npt.NDArray[np.generic]] = {"tokens": tokens, "lengths": lengths}
         feed.update({spec.name: tensor for spec, tensor in zip(self._specs, tensors, strict=True)})
-        outputs: list[FloatArray] = self._session.run(None, {name: feed[name] for name in self._inputs})
+        try:
+            outputs: list[FloatArray] = self._session.run(None, {name: feed[name] for name in self._inputs})
+        except Exception as error:  # ONNX Runtime raises classes of its own extension module, and no common base
+            raise ConformanceError(
+                f"{self.bundle.path / MODEL} fails on {len(rows)} rows of up to {lengths.max()} tokens: "
+                f"{_one_line(error)}; export it with dynamic batch and time axes and the contract's types"
+            ) from error
         return outputs
 
 
@@ -134,8 +141,13 @@ def _session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:
             str(bundle.path / MODEL), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime raises classes of its own extension module, and no common base
-        reason = " ".join(str(error).split())
-        raise ConformanceError(f"{bundle.path / MODEL} does not load on CPU: {reason}; export it again") from error
+        raise ConformanceError(
+            f"{bundle.path / MODEL} does not load on CPU: {_one_line(error)}; export it again"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _check_names(bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -154,5 +166,3 @@ def _check_names(bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) 
             f"{path} has outputs {', '.join(outputs)}; the contract asks for logits"
             f"{' and one next tensor per state' if state else ' alone'}; rename them at export"
         )
-
-

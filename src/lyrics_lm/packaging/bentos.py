@@ -168,9 +168,14 @@ def _forget(store: ModuleType, name: str) -> None:
 
 
 def _bentoml(home: Path) -> ModuleType:
-    """BentoML, bound to the stores of this home: it reads the environment when it is first imported."""
+    """BentoML, bound to the stores of this home.
+
+    BentoML reads its home from the environment once per process; binding it at each call lets one
+    process serve several homes.
+    """
     os.environ.update(serving_environment(home))
-    folder(home).mkdir(parents=True, exist_ok=True)
+    for store in ("bentos", "models", "tmp"):
+        (folder(home) / store).mkdir(parents=True, exist_ok=True)
     import bentoml
     from bentoml._internal.configuration.containers import BentoMLContainer
 

@@ -36,7 +36,9 @@ def asking(uri: str) -> Iterator[mlflow.MlflowClient]:
         reason = " ".join(str(error).split())[:300]
         raise RegistryError(f"MLflow at {uri} refused: {reason}") from error
     except requests.RequestException as error:
-        raise RegistryError(f"MLflow at {uri} does not answer ({type(error).__name__}); start it and run again") from error
+        raise RegistryError(
+            f"MLflow at {uri} does not answer ({type(error).__name__}); start it and run again"
+        ) from error
 
 
 def experiment(client: mlflow.MlflowClient, name: str) -> str:

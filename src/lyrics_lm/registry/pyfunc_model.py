@@ -16,7 +16,8 @@ class Lyrics(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow's class
 
         self._generator = Generator(bundle.read(Path(context.artifacts["bundle"])))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pandas.DataFrame:
+    # Without type hints: MLflow takes those of `predict` for a schema.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         from lyrics_lm.inference.generator import Sampling
 
         asked = params or {}

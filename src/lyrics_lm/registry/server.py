@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "PYTHONWARNINGS": "ignore",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _ROLE = "mlflow"
 _START_SECONDS = 90
@@ -70,16 +70,22 @@ def tracking(settings: Settings) -> Iterator[str]:
         _check(settings.tracking_uri)
         yield settings.tracking_uri
         return
-    try:
-        with FileLock(_made(settings.home / "mlflow") / "server.lock", timeout=0):
-            pass
-    except Timeout:
+    if is_running(settings.home):
         url = (settings.home / "mlflow" / "server.url").read_text()
         wait(url)
         yield url
         return
     with own(settings.home) as url, _running(settings.home, url):
         yield url
+
+
+def is_running(home: Path) -> bool:
+    """Whether some process runs the embedded server of this home."""
+    try:
+        with FileLock(_made(home / "mlflow") / "server.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def wait(url: str, seconds: float = _START_SECONDS) -> None:

@@ -56,14 +56,14 @@ def register(uri: str, bundle: Bundle, run: str) -> int:
                 python_model=str(Path(__file__).with_name("pyfunc_model.py")),
                 artifacts={"bundle": str(bundle.path)},
                 code_paths=[str(code)],
-                pip_requirements=list(_requirements()),
+                pip_requirements=_requirements(),
                 signature=_signature(),
-                registered_model_name=MODEL,
-                tags={_DIGEST: bundle.digest},
             )
-        number = str(logged.registered_model_version)
-        client.set_model_version_tag(MODEL, number, _DIGEST, bundle.digest)
-        return int(number)
+        _ensure_model(client)
+        made = client.create_model_version(
+            MODEL, logged.model_uri, run_id=run, tags={_DIGEST: bundle.digest}, model_id=logged.model_id
+        )
+        return int(made.version)
 
 
 def every(uri: str) -> list[Version]:
@@ -88,7 +88,7 @@ def get(uri: str, number: int) -> Version:
 
 def pending(uri: str) -> list[Version]:
     """Versions still to be dealt with, oldest first: without a verdict, or passed and not delivered."""
-    return [version for version in every(uri) if _is_pending(version)]
+    return [version for version in every(uri) if is_pending(version)]
 
 
 def champion(uri: str) -> Version | None:
@@ -152,6 +152,14 @@ def set_champion(uri: str, number: int) -> None:
             client.delete_registered_model_alias(MODEL, CHALLENGER)
 
 
+def _ensure_model(client: mlflow.MlflowClient) -> None:
+    try:
+        client.create_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def _version(item: Any) -> Version:
     tags = item.tags
     return Version(
@@ -164,7 +172,8 @@ def _version(item: Any) -> Version:
     )
 
 
-def _is_pending(version: Version) -> bool:
+def is_pending(version: Version) -> bool:
+    """Whether the release loop still has to deal with it."""
     return version.verdict is None or (version.verdict.passed and version.delivered is None)
 
 

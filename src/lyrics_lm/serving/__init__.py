@@ -1,1 +1,6 @@
 """The live API: a thin BentoML service over the generation engine. Needs neither torch nor MLflow."""
+
+# Set in the environment by whoever starts the service for a target; without them a Bento serves the
+# bundle it carries.
+HOME = "LYRICS_LM_SERVE_HOME"
+TARGET = "LYRICS_LM_SERVE_TARGET"

@@ -34,6 +34,7 @@ from lyrics_lm.serving.types import (
 B = TypeVar("B", bound=BaseModel)
 
 _PAGE = Path(__file__).parent / "page"
+_REQUEST = "lyrics_lm.request"  # where the middleware leaves the request id
 _GENERATE_TOKENS = 300
 _EVENT_SECONDS = 1.0
 _SECURITY_HEADERS = {
@@ -78,7 +79,7 @@ class Api:
                 Route("/v1/completions", self.completions, methods=["POST"]),
                 Route("/v1/{path:path}", self.unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             ],
-            exception_handlers={HttpError: _http_error},
+            exception_handlers={HttpError: _http_error, Exception: _crash},
             lifespan=lifespan,
         )
 
@@ -132,7 +133,7 @@ class Api:
     def _answer(self, request: Request, asked: CompletionRequest) -> tuple[Answer, Serving]:
         serving = self._serving()
         try:
-            return Answer(asked, serving, request.scope["request_id"]), serving
+            return Answer(asked, serving, request.scope[_REQUEST]), serving
         except PromptError as error:
             raise HttpError(400, str(error), param="prompt") from error
 
@@ -196,12 +197,12 @@ class Headers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = uuid.uuid4().hex
+        scope[_REQUEST] = uuid.uuid4().hex
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 names = {name for name, _ in message["headers"]}
-                extra = [(b"x-request-id", scope["request_id"].encode())]
+                extra = [(b"x-request-id", scope[_REQUEST].encode())]
                 if self._live.current and b"x-model-digest" not in names:
                     extra.append((b"x-model-digest", self._live.current.version.digest.encode()))
                 message = {**message, "headers": [*message["headers"], *extra]}
@@ -214,6 +215,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)  # noqa: S101  # registered for this class alone
     headers = {"retry-after": "2"} if error.status == 503 else None
     return Response(error.body.model_dump_json(), error.status, headers, media_type="application/json")
+
+
+async def _crash(request: Request, _: Exception) -> Response:
+    """A fault of ours: the traceback goes to the log, the request id to the client."""
+    return await _http_error(request, HttpError(500, f"the service failed; its log has request {request.scope[_REQUEST]}"))
 
 
 async def _body(request: Request, kind: type[B]) -> B:
@@ -233,4 +239,3 @@ async def _body(request: Request, kind: type[B]) -> B:
 
 def _event(name: str, data: bytes) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
-

@@ -173,7 +173,9 @@ def encode(generator: Generator, prompt: str | list[int]) -> list[int]:
         return generator.encode(prompt)
     strange = next((token for token in prompt if token >= generator.engine.vocab_size), None)
     if strange is not None:
-        raise PromptError(f"prompt: token {strange} is not in this version's vocabulary of {generator.engine.vocab_size}")
+        raise PromptError(
+            f"prompt: token {strange} is not in this version's vocabulary of {generator.engine.vocab_size}"
+        )
     return prompt or generator.encode("")
 
 

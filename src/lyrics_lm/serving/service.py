@@ -13,13 +13,10 @@ from starlette.applications import Starlette
 
 from lyrics_lm import bundle
 from lyrics_lm.records import Deployment, LiveVersion
+from lyrics_lm.serving import HOME, TARGET
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.live import LiveModel, follow, load
 from lyrics_lm.traffic import TrafficLog
-
-# Set by whoever starts the service for a target; without them a Bento serves the bundle it carries.
-HOME = "LYRICS_LM_SERVE_HOME"
-TARGET = "LYRICS_LM_SERVE_TARGET"
 
 _live = LiveModel()
 _home = os.environ.get(HOME)

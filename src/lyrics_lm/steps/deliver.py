@@ -25,8 +25,8 @@ def deliver(
         release = Release(settings, uri)
         while True:
             candidate = Candidate(target=target)
-            for name, step in release.steps.items():
-                candidate = step(candidate)
+            for name in release.STEPS:
+                candidate = release.step(name)(candidate)
                 if candidate.version is None:
                     return done
                 on_step(name, candidate)

@@ -139,18 +139,20 @@ class Release:
         self._clean(candidate)
         return replace(candidate, deployment=deployment.id)
 
-    @property
-    def steps(self) -> dict[str, Callable[[Candidate], Candidate]]:
-        """All steps by name, in order."""
-        return {
-            "fetch_new_model": self.fetch_new_model,
-            "branch_on_new_model": self.branch_on_new_model,
-            "select_model": self.select_model,
-            "import_model": self.import_model,
-            "build_bento": self.build_bento,
-            "validate_bento": self.validate_bento,
-            "deploy": self.deploy,
-        }
+    STEPS = (
+        "fetch_new_model",
+        "branch_on_new_model",
+        "select_model",
+        "import_model",
+        "build_bento",
+        "validate_bento",
+        "deploy",
+    )
+
+    def step(self, name: str) -> Callable[[Candidate], Candidate]:
+        """The step of that name, one of `STEPS`."""
+        found: Callable[[Candidate], Candidate] = getattr(self, name)
+        return found
 
     def _download(self, version: int) -> Path:
         from lyrics_lm.registry import versions

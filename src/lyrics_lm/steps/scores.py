@@ -72,7 +72,7 @@ def score_bigram(dataset_folder: Path) -> EvalReport:
 
 def unpublished(folder: Path, vocab_size: int) -> Bundle:
     """A trained model that has no contract yet, as far as an engine must know it."""
-    from lyrics_lm.training.train import TrainedModel
+    from lyrics_lm.training.result import TrainedModel
 
     trained = from_json((folder / "model.json").read_bytes(), TrainedModel)
     manifest = Manifest(

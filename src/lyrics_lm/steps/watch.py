@@ -177,9 +177,9 @@ def watch(settings: Settings, say: Say) -> None:
         Controller(settings, uri, say).run()
 
 
-def outcome(candidate: Candidate, seconds: float) -> str:
+def outcome(candidate: Candidate, seconds: float | None = None) -> str:
     """What became of a version, in one line."""
-    verdict = candidate.verdict
+    reason = candidate.verdict.reason if candidate.verdict else "no verdict"
     if candidate.deployment is None:
-        return f"version {candidate.version} was rejected: {verdict.reason if verdict else 'no verdict'}"
-    return f"version {candidate.version} is live after {seconds:.1f} s: {verdict.reason if verdict else ''}"
+        return f"version {candidate.version} was rejected: {reason}"
+    return f"version {candidate.version} is live{'' if seconds is None else f' after {seconds:.1f} s'}: {reason}"

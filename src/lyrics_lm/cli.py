@@ -1,0 +1,360 @@
+"""The command line: parse, call a step, print, exit code. Imports nothing heavy before a verb needs it."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lyrics_lm.errors import ConformanceError, LyricsError
+
+if TYPE_CHECKING:
+    from lyrics_lm.params import Settings
+
+_FILE = click.Path(path_type=Path)
+_json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class _Verbs(click.Group):
+    """Verbs in the order of a day's work; their errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LyricsError as error:
+            click.echo(f"lyrics-lm: {error}", err=True)
+            raise SystemExit(1) from error
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-C", "directory", type=_FILE, default=".", metavar="DIR", help="The workspace, or a folder inside it.")
+@click.version_option(package_name="lyrics-lm")
+@click.pass_context
+def main(context: click.Context, directory: Path) -> None:
+    """From a pile of songs to a live lyrics API that keeps itself current.
+
+    \b
+    Start here:
+      lyrics-lm init mine --corpus songs.csv
+      lyrics-lm -C mine up
+    """
+    context.obj = directory
+
+
+@main.command()
+@click.argument("directory", type=_FILE)
+@click.option(
+    "--corpus",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="CSV, JSON lines or Parquet with a text column; may be repeated.",
+)
+@click.argument("more_corpus", nargs=-1, type=_FILE, metavar="[FILE]...")
+@_json_flag
+@click.pass_obj
+def init(base: Path, directory: Path, corpus: tuple[Path, ...], more_corpus: tuple[Path, ...], as_json: bool) -> None:
+    """Make a workspace: params, pipeline, models, songs, in Git and DVC.
+
+    Without --corpus it holds a generated sample of songs.
+
+    \b
+    Example:  lyrics-lm init mine --corpus songs.csv
+    """
+    from lyrics_lm.steps.init import init as step
+
+    added = step(base / directory, [base / file for file in (*corpus, *more_corpus)])
+    _show(
+        added,
+        as_json,
+        f"{directory}: {_songs(added)}\nnext: lyrics-lm -C {directory} up",
+    )
+
+
+@main.command()
+@click.option(
+    "--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Where the page and the API listen."
+)
+@click.pass_obj
+def up(base: Path, port: int) -> None:
+    """Start the whole loop on this machine: MLflow, the API with its page, and the controller.
+
+    The bigram is live first; then the configured model trains, passes the gates and replaces it.
+    Ctrl-C stops everything.
+
+    \b
+    Example:  lyrics-lm up --port 8080
+    """
+    from lyrics_lm.steps.up import up as step
+
+    step(_settings(base), port, _say)
+
+
+@main.group()
+def data() -> None:
+    """Add songs to the corpus."""
+
+
+@data.command("add")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@_json_flag
+@click.pass_obj
+def data_add(base: Path, files: tuple[Path, ...], as_json: bool) -> None:
+    """Check songs, copy them into the corpus and track it with DVC.
+
+    Commit the moved pointer, and the controller trains on it.
+
+    \b
+    Example:  lyrics-lm data add new_songs.csv && git commit -am "more songs"
+    """
+    from lyrics_lm.steps.data_add import data_add as step
+
+    added = step(_settings(base), files)
+    _show(added, as_json, f"added {_songs(added)}\nnext: git commit -am 'add songs', or: lyrics-lm train")
+
+
+@main.command()
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Write a setting to params.yaml first; may be repeated.",
+)
+@_json_flag
+@click.pass_obj
+def train(base: Path, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Prepare, train, evaluate, export (dvc repro), then register the bundle in MLflow.
+
+    With nothing changed it does no work. Uncommitted edits are trained too, and kept with the run.
+
+    \b
+    Example:  lyrics-lm train --set model.name=bigram
+    """
+    from lyrics_lm.steps.progress import bar
+    from lyrics_lm.steps.train import train as step
+
+    with bar() as show:
+        trained = step(_settings(base), assignments, on_progress=show)
+    done = "nothing changed: this is" if trained.known else f"trained in {trained.seconds:.0f} s and registered as"
+    _show(trained, as_json, f"{done} version {trained.version} ({trained.bits_per_char:.3f} bits per character)")
+
+
+@main.command()
+@click.argument("directory", type=_FILE)
+@_json_flag
+@click.pass_obj
+def check(base: Path, directory: Path, as_json: bool) -> None:
+    """Run the conformance suite on a bundle: does it meet the contract?
+
+    \b
+    Example:  lyrics-lm check build/bundle
+    """
+    from lyrics_lm.evaluation import conformance
+
+    checked = conformance.check(base / directory)
+    lines = [f"{'ok  ' if rule.passed else 'FAIL'}  {rule.rule}: {rule.observed}" for rule in checked.rules]
+    _show(checked, as_json, "\n".join(lines))
+    if checked.failure:
+        raise ConformanceError(f"{directory} breaks the rule {checked.failure.rule}: {checked.failure.remedy}")
+
+
+@main.command()
+@click.argument("directory", type=_FILE)
+@_json_flag
+@click.pass_obj
+def register(base: Path, directory: Path, as_json: bool) -> None:
+    """Register a bundle that passes the conformance suite; the release loop takes it from there.
+
+    \b
+    Example:  lyrics-lm register ../other/bundle
+    """
+    from lyrics_lm.steps.register import register as step
+
+    done = step(_settings(base), base / directory)
+    word = "is already" if done.known else "is now"
+    _show(done, as_json, f"bundle {done.digest[:12]} {word} version {done.version}")
+
+
+@main.command()
+@click.option("--target", default="local", show_default=True, help="Where to deploy.")
+@_json_flag
+@click.pass_obj
+def deliver(base: Path, target: str, as_json: bool) -> None:
+    """One pass of the release loop: every waiting version is judged, packaged, tried and deployed.
+
+    \b
+    Example:  lyrics-lm deliver
+    """
+    from lyrics_lm.registry.server import tracking
+    from lyrics_lm.steps.deliver import deliver as step
+    from lyrics_lm.steps.watch import outcome
+
+    settings = _settings(base)
+    with tracking(settings) as uri:
+        candidates = step(settings, uri, target)
+    text = "\n".join(outcome(candidate) for candidate in candidates) or "nothing waits"
+    _show(candidates, as_json, text)
+
+
+@main.command()
+@click.pass_obj
+def watch(base: Path) -> None:
+    """The controller: train what was committed, deliver what was registered, until stopped.
+
+    \b
+    Example:  lyrics-lm watch
+    """
+    from lyrics_lm.steps.watch import watch as step
+
+    step(_settings(base), _say)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--target", default="local", show_default=True, help="Where to deploy.")
+@click.pass_obj
+def step(base: Path, name: str, target: str) -> None:
+    """One step of a loop, for orchestrators: JSON on standard input, JSON on standard output.
+
+    \b
+    Pipeline:  prepare train evaluate export
+    Release:   fetch_new_model branch_on_new_model select_model import_model build_bento
+               validate_bento deploy
+    Example:   lyrics-lm step fetch_new_model | lyrics-lm step select_model
+    """
+    from lyrics_lm.steps.step import run
+
+    text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    click.echo(run(_settings(base), name, text, target))
+
+
+@main.command()
+@_json_flag
+@click.pass_obj
+def status(base: Path, as_json: bool) -> None:
+    """What is live, what waits, what trains, and the last verdicts.
+
+    \b
+    Example:  lyrics-lm status --json
+    """
+    from lyrics_lm.steps.status import describe
+    from lyrics_lm.steps.status import status as step
+
+    seen = step(_settings(base))
+    _show(seen, as_json, describe(seen))
+
+
+@main.command()
+@click.argument("subject", required=False, metavar="[VERSION or REQUEST-ID]")
+@_json_flag
+@click.pass_obj
+def why(base: Path, subject: str | None, as_json: bool) -> None:
+    """The chain of evidence behind a version, or behind one answer: down to commit and corpus.
+
+    \b
+    Example:  lyrics-lm why 3
+    """
+    from lyrics_lm.steps.why import describe
+    from lyrics_lm.steps.why import why as step
+
+    chain = step(_settings(base), subject)
+    _show(chain, as_json, describe(chain))
+
+
+@main.command()
+@click.option("--target", default="local", show_default=True, help="Where to go back.")
+@_json_flag
+@click.pass_obj
+def undo(base: Path, target: str, as_json: bool) -> None:
+    """Back to the previous deployment, at once. Undone again, one further back.
+
+    \b
+    Example:  lyrics-lm undo
+    """
+    from lyrics_lm.steps.undo import put_on_record
+    from lyrics_lm.steps.undo import undo as step
+
+    settings = _settings(base)
+    deployment = step(settings, target)
+    live = deployment.versions[0]
+    _show(deployment, as_json, f"version {live.version} ({live.architecture}) is live again: {deployment.reason}")
+    put_on_record(settings, target)
+
+
+@main.command()
+@click.argument("prompt", default="")
+@click.option("--max-tokens", default=300, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0, 2))
+@click.option("--seed", type=int, help="Same seed, same text.")
+@click.pass_obj
+def generate(base: Path, prompt: str, max_tokens: int, temperature: float, seed: int | None) -> None:
+    """Lyrics from the version that is live, as they are drawn.
+
+    \b
+    Example:  lyrics-lm generate "love is" --seed 7
+    """
+    from lyrics_lm.steps.generate import generate as step
+
+    for text in step(_settings(base), prompt, max_tokens=max_tokens, temperature=temperature, seed=seed):
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    click.echo()
+
+
+@main.command()
+@click.option(
+    "--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="The port `up` would take."
+)
+@_json_flag
+@click.pass_obj
+def doctor(base: Path, port: int, as_json: bool) -> None:
+    """Check this machine and the workspace, and say what to do.
+
+    \b
+    Example:  lyrics-lm doctor
+    """
+    from lyrics_lm.steps.doctor import doctor as step
+
+    findings = step(base, port)
+    lines = [
+        f"{'ok  ' if item.ok else 'FAIL'}  {item.what}: {item.seen}{item.remedy and f'; {item.remedy}'}"
+        for item in findings
+    ]
+    _show(findings, as_json, "\n".join(lines))
+    if not all(item.ok for item in findings):
+        raise SystemExit(1)
+
+
+def _settings(base: Path) -> "Settings":
+    from lyrics_lm import params
+
+    return params.load(params.find(base))
+
+
+def _say(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+
+
+def _show(record: Any, as_json: bool, text: str) -> None:
+    if as_json:
+        import msgspec
+
+        text = json.dumps(msgspec.to_builtins(record), indent=2)
+    click.echo(text)
+
+
+def _songs(added: Any) -> str:
+    set_aside = f", {added.rejects} rows set aside (first: {added.first_reject})" if added.rejects else ""
+    return f"{added.songs} songs{set_aside}"

@@ -1,0 +1,144 @@
+"""The gates: pure functions from what was measured to a verdict. Read no file, no clock, no registry."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from lyrics_lm.records import EvalReport, GateResult, Verdict
+
+_RESAMPLES = 10_000
+_AT_ONCE = 1_000
+_TAIL = 0.025
+_SEED = 2015
+# With n songs, an equal model is better on all of them with probability 2^-n: over 2.5% for n = 5.
+_FEWEST_SONGS = 6
+# Bits per character within which two reports are equal: rounding of float32 logits.
+_TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference in bits per character, candidate minus baseline (below 0: the candidate is better),
+    and its 95% interval, which is unbounded where there are too few songs, or losses that are no numbers, to tell."""
+
+    difference: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def quality(candidate: EvalReport, champion: EvalReport | None, bigram: EvalReport) -> GateResult:
+    """Fewer bits per character are better. The one place that knows the direction.
+
+    With a champion, the 95% interval of (candidate - champion) must lie entirely below 0. With none,
+    the interval of (candidate - bigram) must not reach above 0: the bigram itself passes, as the floor.
+    Raises `ValueError` when the reports are not of the same songs.
+    """
+    baseline = bigram if champion is None else champion
+    interval = compare(candidate, baseline)
+    passed = interval.high <= _TIE if champion is None else interval.high < -_TIE
+    whose = "the bigram's" if champion is None else "the champion's"
+    scores = f"{candidate.bits_per_char:.3f} bits per character against {whose} {baseline.bits_per_char:.3f}"
+    return GateResult(
+        gate="quality",
+        passed=passed,
+        observed=f"{interval} bits per character on {len(candidate.songs)} songs",
+        threshold=f"95% interval of the difference to {whose} {'not above' if champion is None else 'below'} 0",
+        reason=scores if passed else f"{scores}{_why_not(interval, len(candidate.songs))}",
+    )
+
+
+def latency(candidate_ms: float, champion_ms: float | None, limit: float) -> GateResult:
+    """Milliseconds per token, candidate over champion, at most `limit`; passes where there is no champion."""
+    if champion_ms is None:
+        observed = f"{candidate_ms:.2f} ms per token"
+        return GateResult("latency", True, observed, "none without a champion", f"{observed}, no champion to compare")
+    ratio = candidate_ms / champion_ms
+    times = f"{candidate_ms:.2f} ms per token, {ratio:.2f} times the champion's {champion_ms:.2f}"
+    passed = ratio <= limit
+    reason = times if passed else f"{times}; at most {limit:g} times is allowed (gates.latency_ratio)"
+    return GateResult("latency", passed, f"{ratio:.2f} times the champion's", f"at most {limit:g} times", reason)
+
+
+def size(size_bytes: int, limit_mb: float) -> GateResult:
+    """Bytes of the bundle, at most `limit_mb` megabytes (of 1,000,000 bytes)."""
+    observed = f"{size_bytes / 1e6:.2f} MB"
+    passed = size_bytes <= limit_mb * 1e6
+    limit = f"at most {limit_mb:g} MB"
+    reason = f"{observed} in all" if passed else f"{observed} in all; {limit} is allowed (gates.size_mb)"
+    return GateResult("size", passed, observed, limit, reason)
+
+
+def judge(digest: str, champion: str | None, time: float, gates: tuple[GateResult, ...]) -> Verdict:
+    """The verdict on the bundle `digest` against the champion of that moment; passes when every gate does.
+
+    Raises `ValueError` without gates: nothing checked is nothing passed.
+    """
+    if not gates:
+        raise ValueError("a verdict needs at least one gate")
+    return Verdict(digest, champion, time, gates)
+
+
+def compare(candidate: EvalReport, baseline: EvalReport) -> Interval:
+    """Difference of bits per character with its 95% interval, by paired bootstrap over songs.
+
+    Songs are drawn with replacement, both models' losses together, and the statistic is
+    (sum bits_c - sum bits_b) / sum chars of the draw (Efron and Tibshirani, "An Introduction to the
+    Bootstrap", 1993, section 13.3). The tails of the percentile interval are widened for few songs as
+    Hesterberg has it ("What Teachers Should Know About the Bootstrap", arXiv 1411.5279,
+    the expanded percentile interval). Seeded: the same reports give the same interval.
+    """
+    _require_same_songs(candidate, baseline)
+    differences = np.subtract(candidate.bits, baseline.bits)  # (songs)
+    chars = np.array(candidate.chars, dtype=np.float64)
+    difference = float(differences.sum() / chars.sum())
+    if not differences.any():
+        return Interval(0.0, 0.0, 0.0)
+    if len(differences) < _FEWEST_SONGS or not math.isfinite(difference):
+        return Interval(difference, -math.inf, math.inf)
+    drawn = _bootstrap(differences, chars)
+    tail = _expanded_tail(len(differences))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(difference, float(low), float(high))
+
+
+def _bootstrap(differences: npt.NDArray[np.float64], chars: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The statistic of `_RESAMPLES` draws, some at once so that memory does not grow with their number."""
+    random = np.random.default_rng(_SEED)
+    songs = len(differences)
+    statistics = []
+    for _ in range(_RESAMPLES // _AT_ONCE):
+        picks = random.integers(songs, size=(_AT_ONCE, songs))
+        statistics.append(differences[picks].sum(axis=1) / chars[picks].sum(axis=1))
+    return np.concatenate(statistics)
+
+
+def _expanded_tail(songs: int) -> float:
+    """Tail to cut so that few songs give the width of Student's t rather than the normal's."""
+    t = float(stats.t.ppf(_TAIL, songs - 1))
+    return float(stats.norm.cdf(math.sqrt(songs / (songs - 1)) * t))
+
+
+def _require_same_songs(candidate: EvalReport, baseline: EvalReport) -> None:
+    if (candidate.split, candidate.songs, candidate.chars) != (baseline.split, baseline.songs, baseline.chars):
+        raise ValueError(
+            f"{len(candidate.songs)} songs of {candidate.split} and {len(baseline.songs)} of {baseline.split} "
+            "are not the same songs; score both models on one split"
+        )
+    if sum(candidate.chars) == 0:
+        raise ValueError(f"the songs of {candidate.split} hold no characters; score on songs with text")
+
+
+def _why_not(interval: Interval, songs: int) -> str:
+    if not math.isfinite(interval.difference):
+        return "; a loss without a number proves nothing"
+    if math.isinf(interval.high):
+        return f"; {songs} test songs cannot show a difference, at least {_FEWEST_SONGS} are needed"
+    if interval.low > 0:
+        return "; it is worse"
+    return f"; not shown to be better, the difference is {interval}"

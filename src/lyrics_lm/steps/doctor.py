@@ -1,0 +1,85 @@
+"""`lyrics-lm doctor`: what this machine and workspace have, what they lack, and what to do about it."""
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lyrics_lm import params, processes, versioning
+from lyrics_lm.errors import LyricsError
+
+_MIN_FREE_GB = 2
+_GIGABYTE = 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `remedy` is empty when all is well."""
+
+    what: str
+    ok: bool
+    seen: str
+    remedy: str = ""
+
+
+def doctor(start: Path, port: int) -> list[Finding]:
+    """All findings; the first that is not ok is the first to mend."""
+    return [*_machine(), *_workspace(start, port)]
+
+
+def _machine() -> Iterator[Finding]:
+    right = sys.version_info[:2] == (3, 11)
+    yield Finding("Python", right, platform.python_version(), "" if right else "install Python 3.11, then: make setup")
+    git = shutil.which("git")
+    yield Finding("git", bool(git), git or "not found", "" if git else "install git")
+
+
+def _workspace(start: Path, port: int) -> Iterator[Finding]:
+    try:
+        root = params.find(start)
+        settings = params.load(root)
+    except LyricsError as error:
+        yield _failure("workspace", error)
+        return
+    yield Finding("workspace", True, str(root))
+    room = shutil.disk_usage(root).free / _GIGABYTE
+    enough = room >= _MIN_FREE_GB
+    yield Finding("disk", enough, f"{room:.1f} GB free", "" if enough else f"free at least {_MIN_FREE_GB} GB")
+    yield _look("corpus", lambda: f"{len(versioning.song_files(root))} files, {versioning.corpus_digest(root)}")
+    yield _look("commit", lambda: (versioning.committed(root).commit or "")[:12])
+    yield _mlflow(settings)
+    yield _port(settings, port)
+
+
+def _look(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except LyricsError as error:
+        return _failure(what, error)
+
+
+def _failure(what: str, error: LyricsError) -> Finding:
+    fact, _, remedy = str(error).rpartition("; ")
+    return Finding(what, False, fact or remedy, remedy if fact else "")
+
+
+def _port(settings: params.Settings, port: int) -> Finding:
+    if processes.leftovers(settings.home, "service"):
+        return Finding("port", True, "lyrics-lm up runs here")
+    free = processes.port_is_free(port)
+    return Finding(
+        "port", free, f"{port} is {'free' if free else 'in use'}", "" if free else f"lyrics-lm up --port {port + 1}"
+    )
+
+
+def _mlflow(settings: params.Settings) -> Finding:
+    from lyrics_lm.registry import server
+
+    if settings.tracking_uri:
+        well = server.answers(settings.tracking_uri.rstrip("/")) or not settings.tracking_uri.startswith("http")
+        remedy = "" if well else "start it, or unset MLFLOW_TRACKING_URI"
+        return Finding("MLflow", well, f"{settings.tracking_uri} {'answers' if well else 'does not answer'}", remedy)
+    running = server.is_running(settings.home)
+    return Finding("MLflow", True, f"embedded, {'running' if running else 'started when needed'}")

@@ -1,0 +1,173 @@
+"""`lyrics-lm up`: the whole loop on one machine, supervised, narrated, and gone at Ctrl-C."""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from lyrics_lm import processes, rollout
+from lyrics_lm.errors import MachineError
+from lyrics_lm.params import Settings
+from lyrics_lm.steps.progress import bar
+from lyrics_lm.steps.train import read_progress
+
+if TYPE_CHECKING:
+    from circus.watcher import Watcher
+
+_ROLES = ("service", "mlflow", "controller", "training", "validation")
+_LOG_BYTES = 5_000_000
+_CHECK_SECONDS = 0.25
+
+Say = Callable[[str], None]
+
+
+def up(settings: Settings, port: int, say: Say) -> None:
+    """Start MLflow, the service and the controller; return when all of them have ended.
+
+    Raises `MachineError` when the port is taken or the workspace is up already.
+    """
+    with _alone(settings):
+        processes.stop_leftovers(settings.home, *_ROLES)
+        if not processes.port_is_free(port):
+            raise MachineError(f"port {port} is in use; stop what listens there, or: lyrics-lm up --port {port + 1}")
+        _clear_observations(settings.home)
+        with contextlib.ExitStack() as stack:
+            stack.callback(processes.stop_leftovers, settings.home, *_ROLES)
+            url = settings.tracking_uri or stack.enter_context(_mlflow_address(settings))
+            say(f"starting; page http://127.0.0.1:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
+            stack.enter_context(_narrated(settings))
+            _supervise(settings, port, url)
+        say("stopped")
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(settings.home / "up.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise MachineError(f"{settings.root} is up already; stop that one first (Ctrl-C in its terminal)") from error
+
+
+def _mlflow_address(settings: Settings) -> contextlib.AbstractContextManager[str]:
+    from lyrics_lm.registry import server
+
+    return server.own(settings.home)
+
+
+def _clear_observations(home: Path) -> None:
+    """What an earlier service reported says nothing about the one to come."""
+    rollout.observed_path(home, "local").unlink(missing_ok=True)
+
+
+def _supervise(settings: Settings, port: int, url: str) -> None:
+    """Run until a signal; a process that dies is started again."""
+    from circus.arbiter import Arbiter
+
+    commands = _commands(settings, port, url)
+    watchers = [_watcher(settings.home, role, *command) for role, command in commands.items()]
+    endpoint = f"inproc://{id(watchers)}"
+    arbiter = Arbiter(
+        watchers, endpoint, f"{endpoint}-events", check_delay=_CHECK_SECONDS, loglevel="ERROR", warmup_delay=0
+    )
+    try:
+        arbiter.start()
+    finally:
+        arbiter.stop()
+
+
+def _commands(settings: Settings, port: int, url: str) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Role -> command line and environment."""
+    from lyrics_lm.packaging import bentos
+    from lyrics_lm.registry import server
+    from lyrics_lm.serving import HOME, TARGET
+
+    home = settings.home
+    service = ["-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
+    commands: dict[str, tuple[list[str], dict[str, str]]] = {
+        "service": (service, {**bentos.serving_environment(home), HOME: str(home), TARGET: "local"}),
+        "controller": (["-m", "lyrics_lm", "-C", str(settings.root), "watch"], {"LYRICS_LM_HOME": str(home)}),
+    }
+    if not settings.tracking_uri:
+        commands["mlflow"] = (server.command(home, int(url.rpartition(":")[2]))[1:], server.ENVIRONMENT)
+    return commands
+
+
+def _watcher(home: Path, role: str, args: list[str], environment: dict[str, str]) -> "Watcher":
+    from circus.watcher import Watcher
+
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    stream = {
+        "class": "FileStream",
+        "filename": str(_log(home, role)),
+        "max_bytes": _LOG_BYTES,
+        "backup_count": 1,
+    }
+
+    def stop_orphans(**_: object) -> bool:
+        """A killed parent leaves children that would hold its port."""
+        processes.stop_leftovers(home, role)
+        return True
+
+    return Watcher(
+        role,
+        sys.executable,
+        args,
+        working_dir=str(home),
+        env={**os.environ, **environment, **processes.mark(home, role)},
+        stdout_stream=dict(stream),
+        stderr_stream=dict(stream),
+        stop_children=True,
+        graceful_timeout=8,
+        max_retry=-1,
+        hooks={"before_spawn": (stop_orphans, False)},
+    )
+
+
+def _log(home: Path, role: str) -> Path:
+    return home / "logs" / f"{role}.log"
+
+
+@contextlib.contextmanager
+def _narrated(settings: Settings) -> Iterator[None]:
+    """Show what the controller says and how far a training is, for as long as the block lasts."""
+    log = _log(settings.home, "controller")
+    begin = log.stat().st_size if log.is_file() else 0
+    ended = threading.Event()
+    narrator = threading.Thread(target=_narrate, args=(settings.home, log, begin, ended), daemon=True)
+    narrator.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        narrator.join()
+
+
+def _narrate(home: Path, log: Path, position: int, ended: threading.Event) -> None:
+    console = Console(highlight=False)
+    with bar(console) as show:
+        while not ended.wait(0.2):
+            position = _print_new(console, log, position)
+            show(read_progress(home))
+        _print_new(console, log, position)
+
+
+def _print_new(console: Console, log: Path, position: int) -> int:
+    """Print whole lines beyond `position`; returns where the next ones begin."""
+    if not log.is_file() or log.stat().st_size == position:
+        return position
+    with open(log, "rb") as file:
+        file.seek(position if log.stat().st_size > position else 0)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            position = file.tell()
+            console.print(line.decode(errors="replace").rstrip("\n"), markup=False, soft_wrap=True)
+    return position
