@@ -56,7 +56,7 @@ class EvalReport:
     """Losses of one model on the songs of one split, song by song, in corpus order.
 
     `nats[i]` sums -ln p over the `tokens[i]` tokens of song i; `chars[i]` counts its characters
-    and `unknown[i]` its tokens that are the unknown token.
+    and `unknown[i]` those of them that the tokens do not tell (hidden under an unknown token, or dropped).
     """
 
     model: str
@@ -74,7 +74,7 @@ class EvalReport:
 
     @property
     def bits(self) -> tuple[float, ...]:
-        """Bits per song. An unknown token also pays for naming the character it hides, so that a
+        """Bits per song. An unknown character also pays for being named among all of Unicode, so that a
         tokenizer cannot lower its score by knowing less."""
         hidden = math.log2(0x110000)
         return tuple(n / math.log(2) + u * hidden for n, u in zip(self.nats, self.unknown, strict=True))

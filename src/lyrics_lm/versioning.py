@@ -119,8 +119,8 @@ def remove_checkout(root: Path, folder: Path) -> None:
 
 
 def reproduce_command() -> list[str]:
-    """`dvc repro`, quiet: what its stages print is all there is to see."""
-    return [sys.executable, "-m", "dvc", "repro", "--quiet"]
+    """`dvc repro`, of the DVC that runs with us."""
+    return [sys.executable, "-m", "dvc", "repro"]
 
 
 def take_results(root: Path, tree: Path) -> None:

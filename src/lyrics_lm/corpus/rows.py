@@ -62,6 +62,11 @@ def reject(path: Path, line: int, reason: str, raw: str) -> Reject:
     return Reject(path.name, line, reason, excerpt)
 
 
+def count(number: int, noun: str) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _csv_rows(path: Path) -> Iterator[Row | Reject]:
     lines = _text_lines(path)
     records = _csv_records(path, lines)
@@ -76,7 +81,7 @@ def _csv_rows(path: Path) -> Iterator[Row | Reject]:
         if isinstance(fields, Reject):
             yield fields
         elif len(fields) != len(header):
-            reason = f"has {len(fields)} columns where the header has {len(header)}"
+            reason = f"has {count(len(fields), 'column')} where the header has {len(header)}"
             yield reject(path, line, reason, lines[line - 1])
         else:
             yield Row(line, *(None if place is None else fields[place] for place in (artist, song, text)))
@@ -132,7 +137,7 @@ def _next_record(lines: Sequence[str], start: int, width: int, spans_lines: bool
 
 def _quoting_fault(error: csv.Error, begin: int, met: int, after: int, total: int) -> str:
     """Why a record broke that begins at index `begin`, where line number `met` could not be read."""
-    swallowed = f"{after - begin} line{'s' if after - begin > 1 else ''}"
+    swallowed = count(after - begin, "line")
     if "unexpected end" in str(error):
         return f"a quote opened here is still open at the end of the file, line {total}; it swallowed {swallowed}"
     if met == after + 1:

@@ -81,11 +81,11 @@ LINES = {
         {number} {animal}s {at} the {color} #|don't {verb} {them} {at} the #|give me {feeling}, give me the #
         she said {who} {did} the #|no more {feeling}, no more #|where is the {person} who {did} my #?
         the {person} and the {animal} share the {adj} #|I was born {where} with a {thing} and a #
-        {who} {modal} {verb} the {adj} #|somebody {verb} my {adj} #|it's only {feeling}, it's only a #
+        {who} {modal} {verb} the {adj} #|somebody, {verb} my {adj} #|it's only {feeling}, it's only a #
         all the {person}s of {city} {did} the #|take {what} back to the #|{who} {deed}, what a #
         my {thing} is a {adj} #|between the {thing} and the #|one {adj} {thing}, one {adj} #|under a {color} #""",
     "verb": """{who} {modal} {verb} {them} {when} {and} #|tell {them} {who} {modal} #|I will {verb} {what} and #
-        {what} makes me #|never {verb} {them}, never #|{when} I {modal} #|{like}, we #|you {verb}, I #
+        {what} made me #|never {verb} {them}, never #|{when} I {modal} #|{like}, we #|you {verb}, I #
         {where} the {person}s all #|don't let {them} #|all of my {feeling}s #|it takes {feeling} to #
         I {did} {them} {and} they #|and how the {animal}s #|if {who} {deed}, then I #|teach me {like} to #
         there's a {time} for {them} to #|I {modal} {verb} before I #|watch the {color} {thing}s #!
@@ -145,5 +145,6 @@ ARTISTS = (
 TITLES = (
     "{Adj} {Thing} | {name} | The {Person} And The {Animal} | {Feeling} In {city} | {Time} {Feeling} | "
     "{Color} {Thing} | My {Adj} {Person} | {city} | {Verb} {Feeling} | No {Feeling} | {Number} {Animal}s | "
-    "{Adj} {Time} | The {Place} | {Verb} Me {name} | {Feeling} And {Feeling} | A {Thing} For {name} | {Animal} On The {Place}"
+    "{Adj} {Time} | The {Place} | {Verb} Me {name} | {Feeling} And {Feeling} | "
+    "A {Thing} For {name} | {Animal} On The {Place}"
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lyrics_lm.corpus.rows import Reject, Row, read_rows, reject
+from lyrics_lm.corpus.rows import Reject, Row, count, read_rows, reject
 from lyrics_lm.corpus.text import clean
 from lyrics_lm.errors import CorpusError
 from lyrics_lm.params import CorpusParams
@@ -74,13 +74,14 @@ def _name(value: object) -> str:
 
 
 def _check(files: Sequence[Path], songs: int, rejects: Sequence[Reject], most: int) -> None:
-    names = ", ".join(str(path) for path in files) or "the corpus (it has no files)"
+    names = ", ".join(str(path) for path in files[:3]) or "the corpus (it has no files)"
+    names += f" and {count(len(files) - 3, 'file')} more" if len(files) > 3 else ""
     first = f"{rejects[0].file}:{rejects[0].line} {rejects[0].reason}" if rejects else ""
     if len(rejects) > most:
         raise CorpusError(
-            f"{names}: {len(rejects)} rows cannot be used, more than corpus.max_rejects = {most}; "
+            f"{names}: {count(len(rejects), 'row')} cannot be used, more than corpus.max_rejects = {most}; "
             f"the first: {first}; mend the file, or raise corpus.max_rejects in params.yaml"
         )
     if not songs:
-        aside = f" ({len(rejects)} rows set aside, the first: {first})" if rejects else ""
+        aside = f" ({count(len(rejects), 'row')} set aside, the first: {first})" if rejects else ""
         raise CorpusError(f"there is no song in {names}{aside}; give a file with at least one row of text")

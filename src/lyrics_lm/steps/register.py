@@ -24,8 +24,8 @@ def register(settings: Settings, directory: Path) -> Registered:
     from lyrics_lm.registry.server import tracking
 
     checked = conformance.check(directory)
-    if checked.failure:
-        raise ConformanceError(f"{directory} breaks the rule {checked.failure.rule}: {checked.failure.remedy}")
+    if failure := checked.failure:
+        raise ConformanceError(f"{directory} breaks the rule {failure.rule}: {failure.observed}; {failure.remedy}")
     read = bundle.read(directory)
     with tracking(settings) as uri:
         known = versions.find(uri, read.digest)

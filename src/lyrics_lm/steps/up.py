@@ -1,6 +1,7 @@
 """`lyrics-lm up`: the whole loop on one machine, supervised, narrated, and gone at Ctrl-C."""
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -71,6 +72,8 @@ def _supervise(settings: Settings, port: int, url: str) -> None:
     """Run until a signal; a process that dies is started again."""
     from circus.arbiter import Arbiter
 
+    # While it stops, the arbiter complains at each tick that it is busy stopping.
+    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
     commands = _commands(settings, port, url)
     watchers = [_watcher(settings.home, role, *command) for role, command in commands.items()]
     endpoint = f"inproc://{id(watchers)}"
@@ -124,7 +127,6 @@ def _watcher(home: Path, role: str, args: list[str], environment: dict[str, str]
         env={**os.environ, **environment, **processes.mark(home, role)},
         stdout_stream=dict(stream),
         stderr_stream=dict(stream),
-        stop_children=True,
         graceful_timeout=8,
         max_retry=-1,
         hooks={"before_spawn": (stop_orphans, False)},

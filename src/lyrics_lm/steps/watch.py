@@ -85,7 +85,16 @@ class Controller:
                 self._training = _Training(self._settings, due)
         elif not self._training.running():
             ended, self._training = self._training, None
-            ended.finish()
+            failure = ended.finish()
+            if failure and not self._is_settled(ended.due):
+                raise ModelError(failure)
+
+    def _is_settled(self, due: _Due) -> bool:
+        """Whether a failed training is on record, to be told once and not tried again; the bigram,
+        which only goes ahead of another, is not tried again either."""
+        from lyrics_lm.registry import runs
+
+        return bool(due.assignments) or runs.of_inputs(self._uri, due.snapshot.inputs) is not None
 
     def _due(self) -> _Due | None:
         """The bigram while nothing was ever registered; then the committed inputs, if they were
@@ -112,7 +121,7 @@ class _Training:
 
     def __init__(self, settings: Settings, due: _Due) -> None:
         self._settings = settings
-        self._due = due
+        self.due = due
         self._folder = settings.home / "trees" / "training"
         self._log = settings.home / "logs" / "training.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -129,20 +138,19 @@ class _Training:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def finish(self) -> None:
-        """Bring its results into the workspace when that is still at the same inputs.
-
-        Raises `ModelError` when it failed: what is at fault is on record, or it is tried again.
-        """
+    def finish(self) -> str | None:
+        """Bring its results into the workspace when that is still at the same inputs; returns why it
+        failed, if it did."""
         if self._process.returncode:
             lines = self._log.read_text(errors="replace").splitlines()
             said = next((line for line in reversed(lines) if line.startswith("lyrics-lm: ")), None)
             reason = said.removeprefix("lyrics-lm: ") if said else f"the training process was killed; see {self._log}"
-            raise ModelError(f"{self._due.name} was not trained: {reason}")
+            return f"{self.due.name} was not trained: {reason}"
         root = self._settings.root
-        if not self._due.assignments and versioning.working(root).inputs == self._due.snapshot.inputs:
+        if not self.due.assignments and versioning.working(root).inputs == self.due.snapshot.inputs:
             versioning.take_results(root, self._tree)
         versioning.remove_checkout(root, self._folder)
+        return None
 
     def stop(self) -> None:
         processes.stop(self._process.pid)
