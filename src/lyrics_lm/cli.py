@@ -167,7 +167,9 @@ def check(base: Path, directory: Path, as_json: bool) -> None:
     lines = [f"{'ok  ' if rule.passed else 'FAIL'}  {rule.rule}: {rule.observed}" for rule in checked.rules]
     _show(checked, as_json, "\n".join(lines))
     if checked.failure:
-        raise ConformanceError(f"{directory} breaks the rule {checked.failure.rule}: {checked.failure.observed}; {checked.failure.remedy}")
+        raise ConformanceError(
+            f"{directory} breaks the rule {checked.failure.rule}: {checked.failure.observed}; {checked.failure.remedy}"
+        )
 
 
 @main.command()

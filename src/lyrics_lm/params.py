@@ -39,7 +39,7 @@ class ModelParams(_Section):
     `args` are passed to a class of your own."""
 
     name: Annotated[str, StringConstraints(pattern=r"^(bigram|transformer|models/[\w./-]+\.py:\w+)$")] = "transformer"
-    context: int = Field(128, ge=1, le=4096)
+    context: int = Field(64, ge=1, le=4096)
     layers: int = Field(3, ge=1)
     width: int = Field(72, ge=8)
     heads: int = Field(4, ge=1)
@@ -49,9 +49,9 @@ class ModelParams(_Section):
 class TrainingParams(_Section):
     """`steps` of `batch_size` windows of the model's context; `learning_rate` is the peak."""
 
-    steps: int = Field(1200, ge=1)
+    steps: int = Field(1500, ge=1)
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(2e-2, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     seed: int = 1
     checkpoint_every: int = Field(100, ge=1)

@@ -7,7 +7,7 @@ depends on those two alone, never on what else is in the corpus, and the hashes 
 machine.
 """
 
-import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 _ENTRIES = 256  # of a signature; the standard error of the estimate is then at most 0.03
 _MISSED = 0.02  # share of pairs at the threshold that may go unseen
 _SEED = 1
-_SONGS_AT_ONCE = 1000
+_SONGS_AT_ONCE = 100  # their arrays then stay in the cache of the processor
 
-_NOT_WORD = re.compile(r"\W+")
+_ASCII = bytes(range(128))
+_NO_WORD = "PSZC"  # Unicode categories: punctuation, symbols, separators, controls
 _SPACE, _MARK = 32, 0
 # Letters, digits and all bytes of other scripts stand; the rest of ASCII separates words.
 _WORD_BYTES = bytes(b if b >= 128 or b == _MARK or chr(b).isalnum() else _SPACE for b in range(256))
@@ -58,8 +59,7 @@ def _triples(texts: Sequence[str]) -> tuple[Hashes, Pairs]:
     Two marks open a song and one closes it, so that a song of n words has n + 1 triples, none of
     them across songs, and even a song of one word has some.
     """
-    joined = " ".join(f"\0 \0 {_plain(text)} \0" for text in texts).encode().translate(_WORD_BYTES)
-    data = np.frombuffer(joined, np.uint8)
+    data = np.frombuffer(_word_bytes("\0 \0 " + " \0 \0 \0 ".join(texts) + " \0"), np.uint8)
     words, starts = _words(data)
     triples = _mix(_mix(words[:-2]) * np.uint64(3) + _mix(words[1:-1]) * np.uint64(5) + words[2:])
     marks = np.flatnonzero(data[starts] == _MARK).reshape(-1, 3)  # word numbers of each song's marks
@@ -68,9 +68,14 @@ def _triples(texts: Sequence[str]) -> tuple[Hashes, Pairs]:
     return triples[inside[:-2]], marks[:, 2] - marks[:, 0] - 1
 
 
-def _plain(text: str) -> str:
+def _word_bytes(text: str) -> bytes:
+    """The text in lower case and UTF-8, with a blank for all that is part of no word and no mark."""
     lowered = text.lower()
-    return lowered if lowered.isascii() else _NOT_WORD.sub(" ", lowered)
+    beyond_ascii = lowered.encode().translate(None, _ASCII).decode()
+    for char in sorted(set(beyond_ascii)):
+        if unicodedata.category(char)[0] in _NO_WORD:
+            lowered = lowered.replace(char, " ")
+    return lowered.encode().translate(_WORD_BYTES)
 
 
 def _words(data: NDArray[np.uint8]) -> tuple[Hashes, Pairs]:

@@ -3,8 +3,6 @@
 A row that cannot be taken apart becomes a `Reject`; the rows around it are still read.
 """
 
-import csv
-from _csv import Reader  # what csv.reader returns; the public module does not name it
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import polars as pl
 
+from lyrics_lm.corpus import csv_records
+from lyrics_lm.corpus.csv_records import Broken, Record
 from lyrics_lm.errors import CorpusError
 
 TEXT = ("text", "lyrics", "lyric")
@@ -24,7 +24,6 @@ T = TypeVar("T")
 _HEAD = 65536
 _CONTROL = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # no text holds many of these
 _EXCERPT = 120
-_LONGEST_FIELD = 2**31 - 1
 
 
 class Row(NamedTuple):
@@ -62,87 +61,22 @@ def reject(path: Path, line: int, reason: str, raw: str) -> Reject:
     return Reject(path.name, line, reason, excerpt)
 
 
-def count(number: int, noun: str) -> str:
-    """`1 line`, `2 lines`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _csv_rows(path: Path) -> Iterator[Row | Reject]:
     lines = _text_lines(path)
-    records = _csv_records(path, lines)
-    _, header = next(records, (0, []))
-    if not isinstance(header, list):
+    records = csv_records.read(lines)
+    header = next(records, Record(1, []))
+    if isinstance(header, Broken):
         raise CorpusError(f"{path}:{header.line}: the header is broken ({header.reason}); mend its quotes")
-    named = {name.strip().lower(): place for place, name in reversed(list(enumerate(header)))}
+    named = {name.strip().lower(): place for place, name in reversed(list(enumerate(header.fields)))}
     text, artist, song = (_pick(named, names) for names in (TEXT, ARTIST, SONG))
     if text is None:
-        raise _no_text_column(path, header)
-    for line, fields in records:
-        if isinstance(fields, Reject):
-            yield fields
-        elif len(fields) != len(header):
-            reason = f"has {count(len(fields), 'column')} where the header has {len(header)}"
-            yield reject(path, line, reason, lines[line - 1])
+        raise _no_text_column(path, header.fields)
+    for record in records:
+        if isinstance(record, Broken):
+            yield reject(path, record.line, record.reason, lines[record.line - 1])
         else:
-            yield Row(line, *(None if place is None else fields[place] for place in (artist, song, text)))
-
-
-def _csv_records(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, list[str] | Reject]]:
-    """Records of a CSV file with the number of their first line; blank lines are none.
-
-    A quote left open swallows the songs after it, so where quoting breaks, reading starts again on the
-    next line and looks for the beginning of a record.
-    """
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader, base, begin = _csv_reader(lines, 0), 0, 0
-    width, spans_lines = 0, False
-    while begin < len(lines):
-        try:
-            fields = next(reader)
-        except csv.Error as error:
-            met = base + reader.line_num
-            after = _next_record(lines, begin + 1, width, spans_lines)
-            yield begin + 1, reject(path, begin + 1, _quoting_fault(error, begin, met, after, len(lines)), lines[begin])
-            reader, base, begin = _csv_reader(lines, after), after, after
-            continue
-        end = base + reader.line_num
-        if fields:
-            width = width or len(fields)
-            spans_lines = spans_lines or end - begin > 1
-            yield begin + 1, fields
-        begin = end
-
-
-def _csv_reader(lines: Sequence[str], start: int) -> Reader:
-    return csv.reader(map(lines.__getitem__, range(start, len(lines))), strict=True)
-
-
-def _next_record(lines: Sequence[str], start: int, width: int, spans_lines: bool) -> int:
-    """Index of the first line from `start` on that begins a whole record, or the end.
-
-    Where songs span lines they are quoted, so there a line without a quote is one of a broken song's,
-    however many commas it has.
-    """
-    for index in range(start, len(lines)):
-        if spans_lines and '"' not in lines[index]:
-            continue
-        try:
-            fields = next(_csv_reader(lines, index))
-        except csv.Error:
-            continue
-        if len(fields) == width:
-            return index
-    return len(lines)
-
-
-def _quoting_fault(error: csv.Error, begin: int, met: int, after: int, total: int) -> str:
-    """Why a record broke that begins at index `begin`, where line number `met` could not be read."""
-    swallowed = count(after - begin, "line")
-    if "unexpected end" in str(error):
-        return f"a quote opened here is still open at the end of the file, line {total}; it swallowed {swallowed}"
-    if met == after + 1:
-        return f"a quote opened here is not closed before the next row; it swallowed {swallowed}"
-    return f"a quote inside the text is not doubled (line {met}: {error}); it spoiled {swallowed}"
+            values = (None if place is None else record.fields[place] for place in (artist, song, text))
+            yield Row(record.line, *values)
 
 
 def _json_rows(path: Path) -> Iterator[Row | Reject]:

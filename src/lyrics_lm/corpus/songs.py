@@ -7,7 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from lyrics_lm.corpus.rows import Reject, Row, count, read_rows, reject
+from lyrics_lm.corpus.csv_records import count
+from lyrics_lm.corpus.rows import Reject, Row, read_rows, reject
 from lyrics_lm.corpus.text import clean
 from lyrics_lm.errors import CorpusError
 from lyrics_lm.params import CorpusParams

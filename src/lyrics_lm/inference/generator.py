@@ -1,5 +1,6 @@
 """Text in, text out: one request's tokens, drawn one by one from one bundle. Knows no HTTP."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,8 +65,8 @@ class Generator:
 
         The draws depend on the seed, the prompt, the sampling and the bundle alone.
         """
-        seed = np.random.SeedSequence().entropy if sampling.seed is None else sampling.seed
-        randomness = random_stream(int(seed or 0), choice)
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        randomness = random_stream(seed, choice)
         stops = _StopStrings(sampling.stop)
         decoder = DecodeStream()
         logits, state = self.engine.advance([np.array(prompt, dtype=np.int64)], self.engine.start())

@@ -5,9 +5,10 @@ from typing import Any
 
 import mlflow
 import pandas
+from mlflow.pyfunc.model import PythonModel
 
 
-class Lyrics(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow's class is untyped
+class Lyrics(PythonModel):
     """`predict` takes a frame with a column `prompt` (or a list of strings) and gives a frame with `text`."""
 
     def load_context(self, context: Any) -> None:

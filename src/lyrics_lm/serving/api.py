@@ -212,14 +212,16 @@ class Headers:
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HttpError)  # noqa: S101  # registered for this class alone
+    assert isinstance(error, HttpError)  # registered for this class alone
     headers = {"retry-after": "2"} if error.status == 503 else None
     return Response(error.body.model_dump_json(), error.status, headers, media_type="application/json")
 
 
 async def _crash(request: Request, _: Exception) -> Response:
     """A fault of ours: the traceback goes to the log, the request id to the client."""
-    return await _http_error(request, HttpError(500, f"the service failed; its log has request {request.scope[_REQUEST]}"))
+    return await _http_error(
+        request, HttpError(500, f"the service failed; its log has request {request.scope[_REQUEST]}")
+    )
 
 
 async def _body(request: Request, kind: type[B]) -> B:

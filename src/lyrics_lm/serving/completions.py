@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -69,7 +69,7 @@ class Answer:
         ]
         return self._completion(choices, self._usage())
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events: `data:` frames as text is drawn, then `[DONE]`."""
         async with contextlib.aclosing(self._pieces()) as pieces:
             async for sequence, piece in pieces:
@@ -102,7 +102,7 @@ class Answer:
                 finish=first.finish or "cancelled",
             )
 
-    async def _pieces(self) -> AsyncIterator[tuple[_Sequence, Piece]]:
+    async def _pieces(self) -> AsyncGenerator[tuple[_Sequence, Piece], None]:
         """Every piece of every choice; choices of one request run side by side."""
         async with contextlib.aclosing(_interleave([self._source(item) for item in self._sequences])) as pieces:
             async for place, piece in pieces:
@@ -179,7 +179,7 @@ def encode(generator: Generator, prompt: str | list[int]) -> list[int]:
     return prompt or generator.encode("")
 
 
-async def _interleave(sources: list[Callable[[], Iterator[Piece]]]) -> AsyncIterator[tuple[int, Piece]]:
+async def _interleave(sources: list[Callable[[], Iterator[Piece]]]) -> AsyncGenerator[tuple[int, Piece], None]:
     """Items of several blocking iterators, each run in a thread; leaving early stops them all."""
     loop = asyncio.get_running_loop()
     ready, left = asyncio.Event(), threading.Event()

@@ -1,6 +1,6 @@
 """HTTP types of the completions API, as OpenAI defines them, and the limits on what may be asked."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -40,8 +40,8 @@ class CompletionRequest(BaseModel):
     best_of: int | None = None
     suffix: None = None
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
-    frequency_penalty: Literal[0, 0.0] | None = None
-    presence_penalty: Literal[0, 0.0] | None = None
+    frequency_penalty: float | None = Field(None, ge=0, le=0)
+    presence_penalty: float | None = Field(None, ge=0, le=0)
 
     @field_validator("stop")
     @classmethod
@@ -67,8 +67,8 @@ class CompletionRequest(BaseModel):
         if isinstance(self.prompt, str):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
-            return [self.prompt]  # type: ignore[list-item]  # the union's members do not mix
-        return self.prompt  # type: ignore[return-value]  # as above
+            return [self.prompt]
+        return cast("list[str] | list[list[int]]", self.prompt)
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ def deliver(
     """
     from lyrics_lm.steps.record import record
 
-    done = []
+    done: list[Candidate] = []
     with _alone(settings):
         record(uri, settings.home, target)
         release = Release(settings, uri)

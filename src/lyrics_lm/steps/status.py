@@ -74,8 +74,8 @@ def _live(seen: Status) -> str:
         return f"{seen.target}: nothing is live yet"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seen.live.time))
     shares = ", ".join(
-        f"version {live.version} ({live.architecture}, {live.digest[:12]}, {live.bits_per_char:.3f} bits per character) "
-        f"at {live.share}%"
+        f"version {live.version} ({live.architecture}, {live.digest[:12]}, "
+        f"{live.bits_per_char:.3f} bits per character) at {live.share}%"
         for live in seen.live.versions
     )
     return f"{seen.target}: {shares}, since {since}: {seen.live.reason}"

@@ -24,7 +24,8 @@ def count(tokens: npt.NDArray[np.integer], vocab_size: int) -> npt.NDArray[np.fl
         chunk = tokens[start : start + _CHUNK + 1].astype(np.int64)
         counts += np.bincount(chunk[:-1] * vocab_size + chunk[1:], minlength=len(counts))
     smoothed = counts.reshape(vocab_size, vocab_size) + _PSEUDO_COUNT
-    return np.log(smoothed / smoothed.sum(axis=1, keepdims=True)).astype(np.float32)
+    table: npt.NDArray[np.float32] = np.log(smoothed / smoothed.sum(axis=1, keepdims=True)).astype(np.float32)
+    return table
 
 
 def mean_loss(table: npt.NDArray[np.float32], tokens: npt.NDArray[np.integer]) -> float:

@@ -36,7 +36,7 @@ def export(model: nn.Module, context: int, vocab_size: int, path: Path) -> None:
                 inputs,
                 input_names=names,
                 output_names=outputs,
-                dynamic_shapes=(_dynamic(inputs),),
+                dynamic_shapes=(tuple(_dynamic(inputs)),),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -74,7 +74,9 @@ class _Step(nn.Module):
 def _inputs(model: nn.Module, context: int, vocab_size: int, batch: int, time: int) -> tuple[Tensor, ...]:
     """Random inputs; all tensors distinct objects, for equal ones would be merged in the graph."""
     randomness = torch.Generator().manual_seed(batch * 1000 + time)
-    tokens = torch.randint(vocab_size, (batch, min(time, context) if not state_of(model) else time), generator=randomness)
+    tokens = torch.randint(
+        vocab_size, (batch, min(time, context) if not state_of(model) else time), generator=randomness
+    )
     if not state_of(model):
         return (tokens,)
     lengths = torch.randint(1, time + 1, (batch,), generator=randomness)
@@ -82,12 +84,14 @@ def _inputs(model: nn.Module, context: int, vocab_size: int, batch: int, time: i
     return (tokens, lengths, *state)
 
 
-def _dynamic(inputs: Sequence[Tensor]) -> tuple[dict[int, object], ...]:
+def _dynamic(inputs: Sequence[Tensor]) -> list[dict[int, torch.export.Dim]]:
     batch, time = torch.export.Dim("batch"), torch.export.Dim("time")
-    return ({0: batch, 1: time}, *({0: batch} for _ in inputs[1:]))
+    return [{0: batch, 1: time}, *({0: batch} for _ in inputs[1:])]
 
 
-def _compare(graph: nn.Module, model: nn.Module, context: int, vocab_size: int, names: Sequence[str], path: Path) -> None:
+def _compare(
+    graph: nn.Module, model: nn.Module, context: int, vocab_size: int, names: Sequence[str], path: Path
+) -> None:
     """Run graph and module side by side, ragged and over more than two windows."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

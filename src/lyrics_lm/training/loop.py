@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from lyrics_lm.training.result import Loss
 
 Tokens = npt.NDArray[np.integer]
 
+_SMALL = 1_000_000  # parameters below which a second thread gains nothing, and would be missed by the service
 _WARMUP = 0.02  # of all steps
 _DECAY = 0.6
 _CLIP = 1.0
@@ -39,6 +41,8 @@ class Loop:
         self._context = context
         self._checkpoints, self._key = checkpoints, key
         self._device = _device(params.device)
+        if sum(weight.numel() for weight in model.parameters()) < _SMALL:
+            torch.set_num_threads(1)
         self._model = model.to(self._device)
         self._optimisers = _optimisers(model, params)
         self._losses: list[Loss] = []
@@ -154,8 +158,8 @@ def _optimisers(model: nn.Module, params: TrainingParams) -> list[torch.optim.Op
 
 def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Weights of linear layers other than the last one, which speaks the vocabulary."""
-    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
-    return linear[:-1]
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return [cast("nn.Parameter", module.weight) for module in linear[:-1]]
 
 
 def _schedule(done: float) -> float:

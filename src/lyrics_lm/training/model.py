@@ -66,7 +66,9 @@ def _load(path: Path, name: str) -> type[nn.Module]:
         raise ModelError(f"{path} cannot be imported: {_where(error, path)}") from error
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        classes = [
+            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
+        ]
         raise ModelError(f"{path} has no torch module {name}; it has: {', '.join(classes) or 'none'}")
     return found
 

@@ -35,7 +35,7 @@ class Loss:
 
 def write_losses(path: Path, losses: Iterable[Loss]) -> None:
     """A CSV with the columns step, train, validation, as DVC plots it."""
-    rows = (f"{loss.step},{loss.train:.5f},{'' if loss.validation is None else f'{loss.validation:.5f}'}" for loss in losses)
+    rows = (
+        f"{loss.step},{loss.train:.5f},{'' if loss.validation is None else f'{loss.validation:.5f}'}" for loss in losses
+    )
     path.write_text("\n".join(["step,train,validation", *rows]) + "\n")
-
-

@@ -41,7 +41,17 @@ def train(
             trained = _count(tokens, validation, vocab_size, folder)
         else:
             trained = _learn(
-                tokens, validation, vocab_size, chars_per_token, model, training, root, checkpoint, key, folder, on_progress
+                tokens,
+                validation,
+                vocab_size,
+                chars_per_token,
+                model,
+                training,
+                root,
+                checkpoint,
+                key,
+                folder,
+                on_progress,
             )
         (folder / RECORD).write_bytes(to_json(trained) + b"\n")
     shutil.rmtree(checkpoint, ignore_errors=True)

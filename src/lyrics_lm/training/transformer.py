@@ -5,6 +5,9 @@ arXiv 2004.05150, section 3.1), so that a key/value cache of that size makes `st
 `forward` is, however long the text.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ class Transformer(nn.Module):
 
     Raises `ValueError` when the width is no even multiple of the heads.
     """
+
+    frequencies: Tensor
 
     def __init__(self, vocab_size: int, context: int, layers: int, width: int, heads: int) -> None:
         super().__init__()
@@ -50,12 +55,15 @@ class Transformer(nn.Module):
         visible = self._visible(positions, positions)
         rotation = self._rotation(positions)
         x = norm(self.embedding(tokens))  # (B, T, C)
-        for block in self.blocks:
+        for block in self._layers:
             query, key, value = block.project(x, rotation)
             x = block.mix(x, query, key, value, visible)
-        return self.head(norm(x))
+        logits: Tensor = self.head(norm(x))
+        return logits
 
-    def step(self, tokens: Tensor, lengths: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, ...]:
+    def step(
+        self, tokens: Tensor, lengths: Tensor, keys: Tensor, values: Tensor, position: Tensor
+    ) -> tuple[Tensor, ...]:
         """Read `lengths` (B) more tokens of texts of which the last W are in the cache (B, L, H, W, D),
         the most recent at its end."""
         new = position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (B, T)
@@ -65,7 +73,7 @@ class Transformer(nn.Module):
         kept = lengths[:, None] + torch.arange(self.context, device=tokens.device)  # the last W valid ones
         next_keys, next_values = [], []
         x = norm(self.embedding(tokens))
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self._layers):
             query, key, value = block.project(x, rotation)
             key = torch.cat([keys[:, layer], key], dim=2)  # (B, H, W + T, D)
             value = torch.cat([values[:, layer], value], dim=2)
@@ -75,6 +83,10 @@ class Transformer(nn.Module):
             next_values.append(value.gather(2, index))
         logits = self.head(norm(x))
         return logits, torch.stack(next_keys, 1), torch.stack(next_values, 1), position + lengths
+
+    @property
+    def _layers(self) -> Sequence["Block"]:
+        return cast("Sequence[Block]", self.blocks)
 
     def _visible(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Which key positions (..., K) each query position (..., Q) may look at: (..., Q, K)."""
@@ -113,7 +125,8 @@ class Block(nn.Module):
         scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, H, Q, K)
         weights = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
         x = x + self.out((weights @ value).transpose(1, 2).reshape(batch, time, width))
-        return x + self.down(F.relu(self.up(norm(x))).square())
+        thought: Tensor = self.down(F.relu(self.up(norm(x))).square())
+        return x + thought
 
 
 def norm(x: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def test_a_corpus_without_a_test_song_is_refused(tmp_path: Path) -> None:
     """A split that no song fell into is named."""
     rows = "".join(f'"la la la {"lu " * (i % 3)}"\n' for i in range(30))
     (tmp_path / "same.csv").write_text("text\n" + rows)
-    with pytest.raises(CorpusError, match="none of the corpus's 30 songs fell into the .* split; at least 20"):
+    with pytest.raises(CorpusError, match=r"none of the corpus's 30 songs fell into the .* split; at least 20"):
         prepare(tmp_path / "same.csv", tmp_path / "out")
 
 

@@ -24,7 +24,8 @@ def read(*files: Path, max_rejects: int = 100) -> Songs:
 
 def song(number: int) -> str:
     """A row as the real data set has it."""
-    return f'Ann,Song {number},/a/{number}.html,"Line one of {number}  \r\nOh, oh, oh, oh  \r\n  \r\nLast line\r\n\r\n"\r\n'
+    text = f"Line one of {number}  \r\nOh, oh, oh, oh  \r\n  \r\nLast line\r\n\r\n"
+    return f'Ann,Song {number},/a/{number}.html,"{text}"\r\n'
 
 
 def faults(songs: Songs) -> list[tuple[int, str]]:
@@ -115,6 +116,21 @@ def test_a_quote_inside_the_text_costs_one_song_only(tmp_path: Path) -> None:
     assert songs.rejects[0].reason.endswith("it spoiled 6 lines")
 
 
+def test_a_missing_opening_quote_is_one_reject(tmp_path: Path) -> None:
+    """The lines that it leaves bare are set aside together, even those with as many commas as a row."""
+    songs = read(put(tmp_path, HEADER + song(1) + song(2).replace(',"', ",") + song(3)))
+    assert songs.songs["song"].to_list() == ["Song 1", "Song 3"]
+    assert faults(songs) == [(8, "the quote that opens this text is missing; it spoiled 6 lines")]
+
+
+def test_rows_without_quotes_stand_among_quoted_ones(tmp_path: Path) -> None:
+    """One-line texts need no quotes, even right before a row whose quotes are broken."""
+    bare = "".join(f"Ann,Bare {number},/l,la {number}\r\n" for number in range(40))
+    songs = read(put(tmp_path, HEADER + song(1) + bare + song(2).replace("one", '"one" and') + bare + song(3)))
+    assert len(songs.songs) == 82
+    assert len(songs.rejects) == 1
+
+
 def test_one_line_rows_after_a_broken_one_are_kept(tmp_path: Path) -> None:
     """In a file without line breaks in its texts, a broken quote costs its own line."""
     songs = read(put(tmp_path, 'song,text\none,"la\ntwo,lu\nthree,lo\n'))
@@ -177,7 +193,7 @@ def test_a_missing_file_and_no_file_are_refused(tmp_path: Path) -> None:
 def test_a_parquet_column_without_text_is_all_rejects(tmp_path: Path) -> None:
     """Numbers in the text column are no songs, and that is said by row."""
     pl.DataFrame({"text": [1, 2]}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(CorpusError, match="2 rows set aside, the first: a.parquet:1 has a text that is not a string"):
+    with pytest.raises(CorpusError, match=r"2 rows set aside, the first: a.parquet:1 has a text that is not a string"):
         read(tmp_path / "a.parquet")
 
 

@@ -21,8 +21,9 @@ class Conv(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embedding(tokens).transpose(1, 2)  # (B, C, T)
-        for conv in self.convs:
-            past = F.pad(x, (conv.dilation[0], 0))  # nothing of the future
+        for layer, conv in enumerate(self.convs):
+            past = F.pad(x, (2**layer, 0))  # nothing of the future
             value, gate = conv(past).chunk(2, dim=1)
             x = x + torch.tanh(value) * torch.sigmoid(gate)
-        return self.head(x.transpose(1, 2))
+        logits: Tensor = self.head(x.transpose(1, 2))
+        return logits
