@@ -5,11 +5,13 @@ line and looks for the beginning of a record: one mistake costs one song.
 """
 
 import csv
+import re
 from _csv import Reader  # what csv.reader returns; the public module does not name it
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _LONGEST_FIELD = 2**31 - 1
+_OPENING = re.compile(r'(?:^|,)"(?:"")*(?!")')  # of a quoted field; inside one, quotes are doubled
 _LOOK = 20  # lines enough to tell a song from a list of rows
 
 
@@ -42,7 +44,7 @@ def read(lines: Sequence[str]) -> Iterator[Record | Broken]:
         else:
             width = width or len(fields)
             spans_lines = spans_lines or end - begin > 1
-            if fields and spans_lines and '"' not in lines[begin]:
+            if fields and spans_lines and not _OPENING.search(lines[begin]):
                 ahead = ahead if ahead >= end else _next_record(lines, end, width, spans_lines)
                 after = ahead if _lacks_opening_quote(lines, begin, ahead, width) else end
             if after != end:
@@ -66,29 +68,38 @@ def _reader(lines: Sequence[str], start: int) -> Reader:
 
 
 def _next_record(lines: Sequence[str], start: int, width: int, spans_lines: bool) -> int:
-    """Index of the first line from `start` on that begins a whole record, or the end.
+    """Index of the first line from `start` on that begins a record, whole or broken, or the end.
 
-    Where songs span lines they are quoted, so there a line without a quote is one of a broken song's,
-    however many commas it has.
+    Where songs span lines they are quoted, so there a line that opens no quote is one of a broken
+    song's, however many commas it has, until a closing quote has been seen.
     """
     for index in range(start, len(lines)):
-        if spans_lines and '"' not in lines[index]:
+        if spans_lines and not _OPENING.search(lines[index]) and not _closes(lines[index - 1]):
             continue
         try:
-            fields = next(_reader(lines, index))
+            begins = len(next(_reader(lines, index))) == width
         except csv.Error:
-            continue
-        if len(fields) == width:
+            begins = ',"' in lines[index]
+        if begins:
             return index
     return len(lines)
 
 
 def _lacks_opening_quote(lines: Sequence[str], begin: int, after: int, width: int) -> bool:
-    """Whether a line without quotes and those after it, up to the next record, are the lines of one song:
-    a quote closes the last of them, and few of them look like rows."""
-    last, others = lines[after - 1].rstrip(), lines[begin + 1 : min(after, begin + _LOOK)]
-    like_rows = sum(line.count(",") == width - 1 for line in others)
-    return last.endswith('"') and last.count('"') % 2 == 1 and 2 * like_rows < len(others)
+    """Whether a line that opens no quote and those after it, up to the next record, are the lines of one song:
+    a quote closes the last of them, none opens before, and few look like rows."""
+    between = lines[begin + 1 : min(after - 1, begin + _LOOK)]
+    like_rows = sum(line.count(",") == width - 1 for line in between)
+    return (
+        _closes(lines[after - 1])
+        and 2 * like_rows <= len(between)
+        and not any(_OPENING.search(line) for line in between)
+    )
+
+
+def _closes(line: str) -> bool:
+    """Whether a quote opened earlier may end with this line."""
+    return line.rstrip().endswith('"') and line.count('"') % 2 == 1
 
 
 def _quoting_fault(error: csv.Error, begin: int, met: int, after: int, total: int) -> str:

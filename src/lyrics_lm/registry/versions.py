@@ -1,7 +1,8 @@
 """Model versions: register a bundle, find those without a verdict, fetch one, mark what became of it."""
 
+import contextlib
+import io
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def register(uri: str, bundle: Bundle, run: str) -> int:
         return known.version
     with asking(uri) as client, tempfile.TemporaryDirectory() as folder:
         code = source.copy(source.INFERENCE, Path(folder))
-        with mlflow.start_run(run_id=run), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice on type hints, which the signature below makes moot
+        # What it has to say, it says of type hints, which the signature below makes moot.
+        with mlflow.start_run(run_id=run), contextlib.redirect_stderr(io.StringIO()):
             logged = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(Path(__file__).with_name("pyfunc_model.py")),

@@ -107,6 +107,14 @@ def test_a_quote_left_open_costs_one_song_only(tmp_path: Path) -> None:
     assert "not closed before the next row" in songs.rejects[0].reason
 
 
+def test_every_quote_left_open_counts(tmp_path: Path) -> None:
+    """Where no row is whole each is a reject of its own, so that `corpus.max_rejects` is met."""
+    open_quotes = "".join(song(number).replace('\r\n"', "\r\n") for number in range(2, 12))
+    songs = read(put(tmp_path, HEADER + song(1) + open_quotes))
+    assert len(songs.songs) == 1
+    assert len(songs.rejects) == 10
+
+
 def test_a_quote_inside_the_text_costs_one_song_only(tmp_path: Path) -> None:
     """A quote that is not doubled breaks its own row; lines of it with three commas are no rows."""
     songs = read(put(tmp_path, HEADER + song(1) + song(2).replace("one", '"one" and') + song(3)))
