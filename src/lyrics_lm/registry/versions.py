@@ -52,7 +52,7 @@ def register(uri: str, bundle: Bundle, run: str) -> int:
         return known.version
     with asking(uri) as client, tempfile.TemporaryDirectory() as folder:
         code = source.copy(source.INFERENCE, Path(folder))
-        # What it has to say, it says of type hints, which the signature below makes moot.
+        # It would ask for an input example, which the signature below makes moot.
         with mlflow.start_run(run_id=run), contextlib.redirect_stderr(io.StringIO()):
             logged = mlflow.pyfunc.log_model(
                 name="bundle",
@@ -188,8 +188,8 @@ def _requirements() -> list[str]:
 
 def _signature() -> ModelSignature:
     return ModelSignature(
-        inputs=Schema([ColSpec("string", "prompt")]),
-        outputs=Schema([ColSpec("string", "text")]),
+        inputs=Schema([ColSpec("string")]),
+        outputs=Schema([ColSpec("string")]),
         params=ParamSchema(
             [
                 ParamSpec("max_tokens", "integer", 200),

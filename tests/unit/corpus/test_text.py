@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import unicodedata
 
 from hypothesis import given
@@ -33,3 +35,9 @@ def test_clean_is_a_fixed_point_without_a_song_break(text: str) -> None:
     assert clean(once) == once
     assert SONG_BREAK not in once
     assert unicodedata.is_normalized("NFC", once)
+
+
+def test_the_serving_side_can_import_it_alone() -> None:
+    """Importing the clean form of a text loads no data library."""
+    code = "import sys, lyrics_lm.corpus.text; print({'polars', 'numpy', 'tokenizers', 'pydantic'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"set()"
