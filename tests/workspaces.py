@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from lyrics_lm import processes
+from lyrics_lm import params, processes
 from lyrics_lm.corpus import sample
 
 LYRICS_LM = [sys.executable, "-m", "lyrics_lm"]
@@ -20,19 +20,27 @@ SONGS = 400
 SHORT = {"training.steps": 120, "training.checkpoint_every": 20, "model.layers": 1, "model.width": 48}
 
 
-def cli(workspace: Path, *args: str, check: bool = True, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
-    """Run `lyrics-lm -C workspace ARGS`, as a person would."""
-    command = [*LYRICS_LM, "-C", str(workspace), *args]
+def run(command: Sequence[str], check: bool = True, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end; when it fails, the test fails with what it said."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, **kwargs)
     assert not check or done.returncode == 0, done.stderr + done.stdout
     return done
 
 
+def cli(workspace: Path, *args: str, check: bool = True, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
+    """Run `lyrics-lm -C workspace ARGS`, as a person would."""
+    return run([*LYRICS_LM, "-C", str(workspace), *args], check, **kwargs)
+
+
+def dvc(workspace: Path, *args: str) -> str:
+    """Run DVC in a workspace; returns what it printed."""
+    return run([sys.executable, "-m", "dvc", *args], cwd=workspace).stdout
+
+
 def git(workspace: Path, *args: str) -> str:
+    """Run Git in a workspace; returns what it printed."""
     author = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
-    return subprocess.run(
-        ["git", *author, *args], cwd=workspace, check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+    return run(["git", *author, *args], cwd=workspace).stdout
 
 
 def make_workspace(folder: Path, songs: int = SONGS, **settings: object) -> Path:
@@ -46,8 +54,7 @@ def make_workspace(folder: Path, songs: int = SONGS, **settings: object) -> Path
 
 
 def set_params(workspace: Path, settings: dict[str, object]) -> None:
-    from lyrics_lm import params
-
+    """Write settings into `params.yaml`."""
     params.override(workspace, [f"{key}={json.dumps(value)}" for key, value in settings.items()])
 
 
@@ -73,6 +80,8 @@ class Up:
         self.start()
 
     def start(self) -> None:
+        """Start, and wait until it has swept up what an earlier one left."""
+        before = self.said.count("starting;") if self._output.is_file() else 0
         with open(self._output, "ab") as output:
             self.process = subprocess.Popen(
                 [*LYRICS_LM, "-C", str(self.workspace), "up", "--port", str(self.port)],
@@ -80,6 +89,7 @@ class Up:
                 stderr=output,
                 start_new_session=True,
             )
+        wait_for(lambda: self.said.count("starting;") > before or self.process.poll() is not None, seconds=30)
 
     @property
     def said(self) -> str:
@@ -93,7 +103,11 @@ class Up:
             return None
         return data[0] if data else None
 
-    def wait_live(self, version: int | None = None, architecture: str | None = None, seconds: float = 90) -> dict[str, Any]:
+    def wait_live(
+        self, version: int | None = None, architecture: str | None = None, seconds: float = 90
+    ) -> dict[str, Any]:
+        """What is live, once it is that version or that architecture."""
+
         def seen() -> dict[str, Any] | None:
             live = self.live()
             fits = live and version in (None, live["version"]) and architecture in (None, live["architecture"])
@@ -105,6 +119,8 @@ class Up:
             raise AssertionError(f"{error}; it said:\n{self.said}") from None
 
     def wait_said(self, text: str, seconds: float = 90) -> str:
+        """The first line in the terminal with that text."""
+
         def seen() -> str | None:
             return next((line for line in self.said.splitlines() if text in line), None)
 
@@ -123,12 +139,13 @@ class Up:
         return self.process.wait(timeout=60)
 
     def kill(self) -> None:
-        """kill -9 of `up` alone."""
+        """Kill -9 of `up` alone."""
         self.process.kill()
         self.process.wait()
 
-    def end(self, roles: Sequence[str] = ("service", "mlflow", "controller", "training", "validation")) -> None:
+    def end(self) -> None:
+        """Stop whatever is left, however the test ended."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        processes.stop_leftovers(self.home, *roles)
+        processes.stop_leftovers(self.home, "service", "mlflow", "controller", "training", "validation")

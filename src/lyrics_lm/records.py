@@ -25,6 +25,12 @@ class KnownAnswer:
     tokens: tuple[int, ...]
     logits: tuple[float | tuple[float, ...], ...]
 
+    @property
+    def last(self) -> tuple[float, ...]:
+        """The logits (V) after the last token, whichever of both forms this is; () when it holds none."""
+        end = self.logits[-1] if self.logits else ()
+        return end if isinstance(end, tuple) else self.logits  # type: ignore[return-value]
+
 
 @dataclass(frozen=True)
 class Metrics:

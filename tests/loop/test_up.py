@@ -3,13 +3,28 @@
 import json
 import os
 import signal
+import sys
 import time
 
 import httpx
 import pytest
+
 from bundles import bigram_bundle
 from load import PROMPT, Load
-from workspaces import Up, cli, git, make_workspace, set_params, wait_for
+from workspaces import Up, cli, dvc, git, make_workspace, run, set_params, wait_for
+
+REGISTER = """
+import mlflow, sys
+with mlflow.start_run() as run:
+    mlflow.log_artifacts(sys.argv[1], "anything")
+    source = run.info.artifact_uri + "/anything"
+mlflow.MlflowClient().create_model_version("lyrics-lm", source, run.info.run_id)
+"""
+GENERATE = """
+import mlflow
+model = mlflow.pyfunc.load_model("models:/lyrics-lm@champion")
+print(model.predict(["love is"], params={"max_tokens": 40})[0])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +109,7 @@ def test_the_workspace_holds_the_results_of_its_commit(up):
     """What the controller trained is there for DVC: metrics of the model beside the bigram's."""
     shown = json.loads((up.workspace / "build" / "metrics.json").read_text())
     assert shown["bits_per_char"] < shown["bigram"]["bits_per_char"]
-    assert "build/metrics.json" in cli_dvc(up.workspace, "metrics", "show")
+    assert "build/metrics.json" in dvc(up.workspace, "metrics", "show")
 
 
 def test_undo_is_at_once_and_goes_back_further_each_time(up):
@@ -148,50 +163,20 @@ def test_a_network_of_ones_own_is_trained_and_judged(up):
 
 def test_what_a_stranger_registers_is_dealt_with(up, tmp_path):
     """A version that plain MLflow calls registered, bundle or not, gets its verdict like any other."""
-    import mlflow
-
-    uri = (up.home / "mlflow" / "server.url").read_text()
     bundle = bigram_bundle(tmp_path / "bundle")
-    script = (
-        "import mlflow, sys\n"
-        "with mlflow.start_run() as run:\n"
-        "    mlflow.log_artifacts(sys.argv[1], 'anything')\n"
-        "mlflow.MlflowClient().create_model_version('lyrics-lm', run.info.artifact_uri + '/anything', run.info.run_id)\n"
-    )
-    (tmp_path / "notebook.py").write_text(script)
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "hello.txt").write_text("hello")
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    import subprocess
-    import sys
-
     for folder in (bundle.path, tmp_path / "junk"):
-        subprocess.run(
-            [sys.executable, str(tmp_path / "notebook.py"), str(folder)], env=environment, check=True, timeout=90
-        )
+        run([sys.executable, "-c", REGISTER, str(folder)], env=_with_mlflow(up))
     assert "bits per character against" in up.wait_said("version 6 was rejected", seconds=60)
     assert "holds no contract.json" in up.wait_said("version 7 was rejected", seconds=60)
-    assert mlflow is not None
 
 
 def test_the_champion_generates_through_plain_mlflow(up):
     """`models:/lyrics-lm@champion` gives lyrics to anyone with MLflow, in a process of their own."""
-    import subprocess
-    import sys
-
-    uri = (up.home / "mlflow" / "server.url").read_text()
-    script = (
-        "import mlflow\n"
-        "model = mlflow.pyfunc.load_model('models:/lyrics-lm@champion')\n"
-        "print(model.predict(['love is'], params={'max_tokens': 40})[0])\n"
-    )
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("love is")
-    assert len(done.stdout.rstrip("\n")) > len("love is")
+    said = run([sys.executable, "-c", GENERATE], env=_with_mlflow(up)).stdout
+    assert said.startswith("love is")
+    assert len(said.rstrip("\n")) > len("love is")
 
 
 @pytest.mark.parametrize("role", ["mlflow", "controller", "service"])
@@ -239,10 +224,6 @@ def _version(workspace, number):
     return next((item for item in status["verdicts"] if item["version"] == number), None)
 
 
-def cli_dvc(workspace, *args):
-    import subprocess
-    import sys
-
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *args], cwd=workspace, capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+def _with_mlflow(up):
+    """The environment in which plain MLflow finds the registry of this loop."""
+    return {**os.environ, "MLFLOW_TRACKING_URI": (up.home / "mlflow" / "server.url").read_text()}

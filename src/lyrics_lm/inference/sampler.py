@@ -12,10 +12,10 @@ def random_stream(seed: int, choice: int = 0) -> np.random.Generator:
     Philox is counter-based (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
     so streams of different keys are independent.
     """
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, choice]))
+    return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, choice], dtype=np.uint64)))
 
 
-def log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+def log_softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Natural log-probabilities along the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
@@ -35,7 +35,9 @@ def sample(
         logits[:, forbidden] = -np.inf
     if temperature == 0:
         return np.asarray(logits.argmax(axis=-1), dtype=np.int64)
-    probabilities = np.exp(log_softmax(logits / np.float32(temperature)))
+    with np.errstate(over="ignore"):  # at a tiny temperature the gaps to the best are infinite, as they should be
+        gaps = (logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)) / temperature
+    probabilities = np.exp(log_softmax(gaps))
     if top_p < 1:
         probabilities = _nucleus(probabilities, top_p)
     cumulative = probabilities.cumsum(axis=-1)

@@ -154,7 +154,7 @@ def _ask(url: str, candidate: Bundle) -> str | None:
     if answer.headers["x-model-digest"] != candidate.digest:
         return f"the Bento serves {answer.headers['x-model-digest'][:12]} instead of {candidate.digest[:12]}"
     served = sorted(answer.json()["choices"][0]["logprobs"]["top_logprobs"][0].values(), reverse=True)
-    expected = np.sort(log_softmax(np.atleast_2d(np.array(known.logits, dtype=np.float32))[-1]))[::-1]
+    expected = np.sort(log_softmax(np.array(known.last)))[::-1]
     difference = float(np.abs(np.array(served[:_TOP]) - expected[: len(served[:_TOP])]).max())
     if difference > _TOLERANCE:
         return f"the Bento's answer differs from the known answer by {difference:.2g}"

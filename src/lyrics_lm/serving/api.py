@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -79,7 +80,7 @@ class Api:
                 Route("/v1/completions", self.completions, methods=["POST"]),
                 Route("/v1/{path:path}", self.unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             ],
-            exception_handlers={HttpError: _http_error, Exception: _crash},
+            exception_handlers={HttpError: _http_error, HTTPException: _not_offered, Exception: _crash},
             lifespan=lifespan,
         )
 
@@ -215,6 +216,15 @@ async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)  # registered for this class alone
     headers = {"retry-after": "2"} if error.status == 503 else None
     return Response(error.body.model_dump_json(), error.status, headers, media_type="application/json")
+
+
+async def _not_offered(request: Request, error: Exception) -> Response:
+    """A path or a method that no route takes."""
+    assert isinstance(error, HTTPException)  # registered for this class alone
+    message = f"{request.method} {request.url.path} is not part of this API"
+    answer = await _http_error(request, HttpError(error.status_code, message, code="unknown_url"))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _crash(request: Request, _: Exception) -> Response:

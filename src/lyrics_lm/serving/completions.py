@@ -131,7 +131,7 @@ class Answer:
                 scores = generator.score_prompt(sequence.prompt, request.logprobs or 0) if scored else ()
                 yield Piece(sequence.echo, 0, None if sampling.max_tokens else "length", scores)
             if sampling.max_tokens:
-                yield from generator.generate(sequence.prompt, sampling, choice=sequence.index)
+                yield from generator.generate(sequence.prompt, sampling, choice=sequence.index % (request.n or 1))
             elif not request.echo:
                 yield Piece("", 0, "length")
 

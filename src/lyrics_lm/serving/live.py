@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lyrics_lm import bundle, durable, rollout
-from lyrics_lm.errors import ConformanceError, LyricsError
+from lyrics_lm.errors import ConformanceError, DeliveryError, LyricsError, MachineError
 from lyrics_lm.inference.generator import Generator
 from lyrics_lm.records import Deployment, KnownAnswer, LiveVersion, Observed, to_json
 
@@ -64,10 +64,14 @@ def load(version: LiveVersion, deployment: Deployment) -> Serving:
 
 def check_known_answer(generator: Generator, known: KnownAnswer) -> None:
     """Run the contract's known answer, which also warms the engine up."""
+    if not known.tokens:
+        raise ConformanceError("the known answer has no tokens")
     tokens = np.array(known.tokens, dtype=np.int64)
     rows, _ = generator.engine.advance_all([tokens], generator.engine.start())
-    expected = np.array(known.logits, dtype=np.float32)
-    difference = float(np.abs(rows[0][-1] - np.atleast_2d(expected)[-1]).max())
+    actual, expected = rows[0][-1], np.array(known.last, dtype=np.float32)
+    if actual.shape != expected.shape:
+        raise ConformanceError(f"the known answer has {expected.size} logits, the model gives {actual.size}")
+    difference = float(np.abs(actual - expected).max())
     if not difference <= _TOLERANCE:
         raise ConformanceError(f"the known answer differs by {difference:.2g}, more than {_TOLERANCE}")
 
@@ -75,22 +79,31 @@ def check_known_answer(generator: Generator, known: KnownAnswer) -> None:
 async def follow(live: LiveModel, home: Path, target: str, load: Callable[..., Serving] = load) -> None:
     """Keep `live` at what the rollout of `target` asks for, until cancelled.
 
-    A version that cannot be loaded leaves the old one serving; either way what was observed is
-    written beside the rollout, for whoever waits for the change.
+    A version that cannot be loaded, or a damaged rollout, leaves the old one serving; what became of
+    a deployment is written beside the rollout, for whoever waits for the change.
     """
-    seen: str | None = None
+    taken: str | None = None
     stamp: tuple[int, int] | None = None
-    _observe(home, target, None, None)
+    unwritten = _report(home, target, _observed(None, None))
     while True:
         latest = _stamp(rollout.path(home, target))
         if latest is not None and latest != stamp:
             stamp = latest
-            deployment = rollout.read(home, target).current
-            if deployment and deployment.id != seen:
-                seen = deployment.id
-                error = await _take(live, deployment, load)
-                _observe(home, target, deployment, error)
+            deployment = _desired(home, target)
+            if deployment and deployment.id != taken:
+                taken = deployment.id
+                unwritten = _observed(deployment, await _take(live, deployment, load))
+        unwritten = _report(home, target, unwritten)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _desired(home: Path, target: str) -> Deployment | None:
+    """The deployment in force; None, and a line in the log, where the rollout cannot be read."""
+    try:
+        return rollout.read(home, target).current
+    except DeliveryError as error:
+        logger.error("what serves stays as it is: %s", error)
+        return None
 
 
 async def _take(live: LiveModel, deployment: Deployment, load: Callable[..., Serving]) -> str | None:
@@ -104,9 +117,19 @@ async def _take(live: LiveModel, deployment: Deployment, load: Callable[..., Ser
     return None
 
 
-def _observe(home: Path, target: str, deployment: Deployment | None, error: str | None) -> None:
-    seen = Observed(deployment.id if deployment else None, os.getpid(), time.time(), error)
-    durable.write(rollout.observed_path(home, target), to_json(seen))
+def _observed(deployment: Deployment | None, error: str | None) -> Observed:
+    return Observed(deployment.id if deployment else None, os.getpid(), time.time(), error)
+
+
+def _report(home: Path, target: str, seen: Observed | None) -> Observed | None:
+    """Write what was observed; gives it back, to be written later, where the disk is full."""
+    if seen is None:
+        return None
+    try:
+        durable.write(rollout.observed_path(home, target), to_json(seen))
+    except MachineError:
+        return seen
+    return None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -25,7 +25,7 @@ class CompletionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = MODEL_ID
-    prompt: Text | list[Text] | TokenIds | list[TokenIds] = ""
+    prompt: Text | list[Text] | TokenIds | list[TokenIds] | None = ""
     max_tokens: int | None = Field(16, ge=0, le=MAX_TOKENS)
     temperature: float | None = Field(1.0, ge=0, le=2)
     top_p: float | None = Field(1.0, gt=0, le=1)
@@ -64,8 +64,8 @@ class CompletionRequest(BaseModel):
     @property
     def prompts(self) -> list[str] | list[list[int]]:
         """The prompts, each a text or a list of token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
+        if self.prompt is None or isinstance(self.prompt, str):
+            return [self.prompt or ""]
         if self.prompt and isinstance(self.prompt[0], int):
             return [self.prompt]
         return cast("list[str] | list[list[int]]", self.prompt)
@@ -152,7 +152,7 @@ def first_error(errors: list[Any]) -> tuple[str, str | None]:
     location = [str(part) for part in errors[0]["loc"] if isinstance(part, str) and part in _FIELDS]
     name = location[0] if location else None
     if errors[0]["type"] == "extra_forbidden":
-        name = str(errors[0]["loc"][0])
+        name = str(errors[0]["loc"][0]).encode(errors="backslashreplace").decode()  # JSON may hold half a character
         return f"Unrecognized request argument supplied: {name}", name
     message = errors[0]["msg"].removeprefix("Value error, ")
     return (f"{name}: {message}" if name else message), name

@@ -79,13 +79,13 @@ def test_temperature_zero_follows_the_likeliest_token(tiny):
 
 def test_pieces_tell_how_a_text_ended(tmp_path):
     """`length` on the last of `max_tokens`, `stop` where a stop string is met, nothing before."""
-    generator = cycle(tmp_path / "b", "abc")
+    generator = cycle(tmp_path / "b", "abcde")
     pieces = list(generator.generate(generator.encode("a"), Sampling(max_tokens=5)))
     assert [piece.finish for piece in pieces] == [None] * 4 + ["length"]
     assert [piece.tokens for piece in pieces] == [1] * 5
     pieces = list(generator.generate(generator.encode("a"), Sampling(max_tokens=9, stop=("ab",))))
-    assert "".join(piece.text for piece in pieces) == "bc"
-    assert [piece.finish for piece in pieces] == [None] * 3 + ["stop"]
+    assert "".join(piece.text for piece in pieces) == "bcde"
+    assert [piece.finish for piece in pieces] == [None] * 5 + ["stop"]
     assert list(generator.generate(generator.encode("a"), Sampling(max_tokens=0))) == []
 
 

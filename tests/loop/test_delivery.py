@@ -1,0 +1,203 @@
+"""Deliveries that die anywhere, and what the next pass makes of them; on a real MLflow server."""
+
+import os
+import subprocess
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from bundles import bigram_graph, graph_bundle
+from lyrics_lm import params, processes, rollout
+from lyrics_lm.corpus import dataset
+from lyrics_lm.errors import RegistryError
+from lyrics_lm.packaging import bentos
+from lyrics_lm.records import KnownAnswer, LiveVersion, Verdict
+from lyrics_lm.registry import deployments, server, versions
+from lyrics_lm.steps import scores
+from lyrics_lm.steps.deliver import deliver
+from lyrics_lm.steps.record import record
+from lyrics_lm.steps.register import register
+from lyrics_lm.steps.release import Candidate, Release
+from lyrics_lm.steps.undo import undo
+from lyrics_lm.training import bigram
+from workspaces import LYRICS_LM, cli, make_workspace, wait_for
+
+
+class Shop:
+    """A workspace with its registry, and a supply of bundles, each better than the one before."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.root = make_workspace(folder / "mine")
+        self.settings = params.load(self.root)
+        self.home = self.settings.home
+        self.prepared = scores.current_dataset(self.settings)
+        self._made = 0
+
+    def bundle(self, worse=False):
+        """The counted bigram, diluted: less at each call, or, for a worse one, a lot."""
+        self._made += 1
+        summary = dataset.load_summary(self.prepared)
+        table = np.exp(bigram.count(dataset.load_tokens(self.prepared, "train"), summary.vocab_size))
+        share = 0.9 if worse else 0.5**self._made
+        diluted = np.log((1 - share) * table + share / summary.vocab_size).astype(np.float32)
+        tokenizer = dataset.load_tokenizer(self.prepared)
+        name = f"bundle-{self._made}"
+        known = KnownAnswer((1,), tuple(float(logit) for logit in diluted[1]))
+        return graph_bundle(
+            self.folder / name,
+            bigram_graph(diluted),
+            name=name,
+            tokenizer=tokenizer,
+            known=known,
+            vocab_size=summary.vocab_size,
+        )
+
+    def register(self, **kwargs):
+        return register(self.settings, self.bundle(**kwargs).path).version
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A shop whose first version, the floor, is live."""
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    cli(shop.root, "train", "--set", "model.name=bigram")
+    with server.tracking(shop.settings) as shop.uri:
+        deliver(shop.settings, shop.uri)
+        assert rollout.read(shop.home, "local").live.version == 1
+        # The floor is the best bigram there is; candidates are judged against a diluted one.
+        first = shop.register(worse=True)
+        assert deliver(shop.settings, shop.uri)[0].verdict.passed is False
+        shop.rejected = first
+        _install(shop)
+        yield shop
+
+
+def _install(shop):
+    """Put a diluted bigram live by hand, as the champion to beat."""
+    worst = shop.bundle(worse=True)
+    number = register(shop.settings, worst.path).version
+    bentos.import_model(shop.home, worst)
+    path = str(bentos.stored(shop.home, worst.digest).path)
+    live = LiveVersion(number, worst.digest, "diluted", "bigram", 5.0, bentos.tag(worst.digest), path)
+    verdict = Verdict(worst.digest, None, time.time(), ())
+    deployment = rollout.deploy(shop.home, "local", live, "by hand", verdict)
+    versions.mark_verdict(shop.uri, number, verdict)
+    versions.mark_delivered(shop.uri, number, deployment.id)
+    record(shop.uri, shop.home, "local")
+
+
+def assert_delivered_once(shop, version):
+    """That version serves, is the champion, and its deployment is on record exactly once."""
+    assert rollout.read(shop.home, "local").live.version == version
+    assert versions.champion(shop.uri).version == version
+    assert versions.pending(shop.uri) == []
+    taken = [item for item in deployments.every(shop.uri, "local") if item.versions[0].version == version]
+    assert len(taken) == 1
+    assert [item.versions[0].version for item in rollout.read(shop.home, "local").history].count(version) == 1
+
+
+@pytest.mark.parametrize("last", Release.STEPS)
+def test_a_delivery_that_dies_after_any_step_is_taken_up(shop, last):
+    """Whichever step was the last, the next pass ends with the version live and recorded once."""
+    version = shop.register()
+    release = Release(shop.settings, shop.uri)
+    candidate = Candidate()
+    for name in Release.STEPS[: Release.STEPS.index(last) + 1]:
+        candidate = release.step(name)(candidate)
+    deliver(shop.settings, shop.uri)
+    assert_delivered_once(shop, version)
+
+
+def _bento_models(home):
+    return len(list((home / "bentoml" / "models" / "lyrics-lm").glob("*/model.yaml")))
+
+
+def _bentos(home):
+    return len(list((home / "bentoml" / "bentos" / "lyrics-lm").glob("*/bento.yaml")))
+
+
+INSIDE = {
+    "fetch_new_model": lambda home, _: any((home / "candidates").glob(".*.tmp")),
+    "select_model": lambda home, _: any((home / "candidates").glob("[0-9]*")),
+    "import_model": lambda home, before: _bento_models(home) > before[0],
+    "build_bento": lambda home, before: _bentos(home) > before[1],
+    "validate_bento": lambda home, _: processes.leftovers(home, "validation"),
+    "deploy": lambda home, before: rollout.path(home, "local").stat().st_mtime_ns > before[2],
+}
+
+
+@pytest.mark.parametrize("step", INSIDE)
+def test_a_delivery_killed_inside_a_step_is_taken_up(shop, step):
+    """kill -9 in the middle of each step: nothing is half done, nothing is done twice."""
+    version = shop.register()
+    before = _bento_models(shop.home), _bentos(shop.home), rollout.path(shop.home, "local").stat().st_mtime_ns
+    live_before = rollout.read(shop.home, "local").live.version
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": shop.uri}
+    process = subprocess.Popen([*LYRICS_LM, "-C", str(shop.root), "deliver"], env=environment)
+    wait_for(lambda: INSIDE[step](shop.home, before) or process.poll() is not None, seconds=60, every=0.002)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.kill()
+    process.wait()
+    if step != "deploy":
+        assert rollout.read(shop.home, "local").live.version == live_before
+    processes.stop_leftovers(shop.home, "validation")
+    deliver(shop.settings, shop.uri)
+    assert_delivered_once(shop, version)
+
+
+def test_the_same_bundle_registered_twice_is_one_version(shop):
+    """Registering what is there already gives its number back."""
+    made = shop.bundle()
+    first = register(shop.settings, made.path)
+    again = register(shop.settings, made.path)
+    assert (first.version, first.known) == (again.version, False)
+    assert again.known
+    deliver(shop.settings, shop.uri)
+
+
+def test_a_bundle_larger_than_the_gate_allows_is_rejected(shop):
+    """The verdict names the gate, what was seen and what was asked for."""
+    gates = shop.settings.params.gates.model_copy(update={"size_mb": 0.001})
+    strict = replace(shop.settings, params=shop.settings.params.model_copy(update={"gates": gates}))
+    version = shop.register()
+    live = rollout.read(shop.home, "local").live
+    [candidate] = deliver(strict, shop.uri)
+    assert candidate.deployment is None
+    failed = [gate for gate in versions.get(shop.uri, version).verdict.gates if not gate.passed]
+    assert [gate.gate for gate in failed] == ["size"]
+    assert rollout.read(shop.home, "local").live == live
+
+
+def test_undo_works_while_mlflow_is_away_and_is_recorded_later(shop):
+    """The rollout changes at once; the record and the champion's alias follow when MLflow is back."""
+    before = rollout.read(shop.home, "local").live.version
+    back = undo(shop.settings, "local")
+    assert back.versions[0].version < before
+    assert versions.champion(shop.uri).version == before
+    assert record(shop.uri, shop.home, "local") == 1
+    assert versions.champion(shop.uri).version == back.versions[0].version
+    assert versions.pending(shop.uri) == []
+
+
+def test_two_deliveries_at_once_are_refused(shop):
+    """One delivery at a time per home: the second says so."""
+    with FileLock(shop.home / "delivery.lock"):
+        refused = cli(shop.root, "deliver", check=False)
+    assert refused.returncode == 1
+    assert "another delivery runs" in refused.stderr
+
+
+def test_an_mlflow_that_is_away_is_told_in_one_line(shop):
+    """A configured server that does not answer: which one, and what to do; no traceback."""
+    url = f"http://127.0.0.1:{processes.free_port()}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": url}
+    refused = cli(shop.root, "status", check=False, env=environment)
+    assert refused.returncode == 1
+    assert url in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    with pytest.raises(RegistryError):
+        server.wait(url, seconds=0.3)
