@@ -14,7 +14,7 @@ from lyrics_lm import params, processes, rollout
 from lyrics_lm.corpus import dataset
 from lyrics_lm.errors import RegistryError
 from lyrics_lm.packaging import bentos
-from lyrics_lm.records import KnownAnswer, LiveVersion, Verdict
+from lyrics_lm.records import GateResult, KnownAnswer, LiveVersion, Verdict
 from lyrics_lm.registry import deployments, server, versions
 from lyrics_lm.steps import scores
 from lyrics_lm.steps.deliver import deliver
@@ -83,7 +83,7 @@ def _install(shop):
     bentos.import_model(shop.home, worst)
     path = str(bentos.stored(shop.home, worst.digest).path)
     live = LiveVersion(number, worst.digest, "diluted", "bigram", 5.0, bentos.tag(worst.digest), path)
-    verdict = Verdict(worst.digest, None, time.time(), ())
+    verdict = Verdict(worst.digest, None, time.time(), (GateResult("quality", True, "", "", "put live by hand"),))
     deployment = rollout.deploy(shop.home, "local", live, "by hand", verdict)
     versions.mark_verdict(shop.uri, number, verdict)
     versions.mark_delivered(shop.uri, number, deployment.id)
