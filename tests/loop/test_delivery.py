@@ -1,5 +1,6 @@
 """Deliveries that die anywhere, and what the next pass makes of them; on a real MLflow server."""
 
+import json
 import os
 import subprocess
 import time
@@ -145,6 +146,21 @@ def test_a_delivery_killed_inside_a_step_is_taken_up(shop, step):
     if step != "deploy":
         assert rollout.read(shop.home, "local").live.version == live_before
     processes.stop_leftovers(shop.home, "validation")
+    deliver(shop.settings, shop.uri)
+    assert_delivered_once(shop, version)
+
+
+def test_an_orchestrator_runs_the_steps_one_by_one(shop):
+    """Each step is a process that reads what the one before it wrote; a stranger's input is refused."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": shop.uri}
+    version = shop.register()
+    said = ""
+    for name in Release.STEPS[:3]:
+        said = cli(shop.root, "step", name, input=said, env=environment).stdout
+    assert json.loads(said)["version"] == version
+    refused = cli(shop.root, "step", "deploy", input='{"hello": 1', check=False, env=environment)
+    assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+    assert "was given no output of a step" in refused.stderr
     deliver(shop.settings, shop.uri)
     assert_delivered_once(shop, version)
 

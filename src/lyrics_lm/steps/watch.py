@@ -64,7 +64,8 @@ class Controller:
             self._settings = params.load(self._settings.root)
             work()
         except LyricsError as error:
-            self._say(f"{error} (trying again in {retry.failed():.0f} s)")
+            if retry.failed(str(error)):
+                self._say(f"{error} (trying again, less and less often)")
         else:
             retry.succeeded()
 
@@ -163,18 +164,20 @@ class _Retry:
     def __init__(self) -> None:
         self._pause = 0.0
         self._at = 0.0
+        self._reason: str | None = None
 
     def due(self) -> bool:
         return time.monotonic() >= self._at
 
-    def failed(self) -> float:
-        """Note a failure; returns the seconds until the next try."""
+    def failed(self, reason: str) -> bool:
+        """Note a failure; returns whether it is another one than the last time."""
         self._pause = min(_MAX_BACKOFF_SECONDS, 2 * self._pause or 1.0)
         self._at = time.monotonic() + self._pause
-        return self._pause
+        known, self._reason = self._reason == reason, reason
+        return not known
 
     def succeeded(self) -> None:
-        self._pause = 0.0
+        self._pause, self._reason = 0.0, None
 
 
 def watch(settings: Settings, say: Say) -> None:
