@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -43,6 +44,9 @@ _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+_ASK_AGAIN = {"cache-control": "no-cache"}
+
+logger = logging.getLogger("lyrics_lm.serving")
 
 
 class HttpError(Exception):
@@ -72,7 +76,7 @@ class Api:
         return Starlette(
             routes=[
                 Route("/", self.page),
-                Mount("/page", StaticFiles(directory=_PAGE)),
+                Mount("/page", _PageFiles(directory=_PAGE)),
                 Route("/events", self.events),
                 Route("/generate", self.generate, methods=["POST"]),
                 Route("/v1/models", self.models),
@@ -85,7 +89,7 @@ class Api:
         )
 
     async def page(self, _: Request) -> Response:
-        return FileResponse(_PAGE / "index.html", headers=_SECURITY_HEADERS)
+        return FileResponse(_PAGE / "index.html", headers={**_SECURITY_HEADERS, **_ASK_AGAIN})
 
     async def models(self, _: Request) -> Response:
         data = [] if self._live.current is None else [describe(self._live.current).model_dump()]
@@ -149,6 +153,9 @@ class Api:
             async with contextlib.aclosing(answer.frames()) as frames:
                 async for frame in frames:
                     yield frame
+        except Exception:
+            logger.exception("request %s failed while it streamed", answer.id)
+            yield b"data: " + _failed(answer.id).body.model_dump_json().encode() + b"\n\n"
         finally:
             self._keep(answer)
 
@@ -185,6 +192,15 @@ def describe(serving: Serving) -> Live:
         since=serving.since,
         reason=serving.reason,
     )
+
+
+class _PageFiles(StaticFiles):
+    """Files that a browser asks about each time, so that a new release shows at once; unchanged ones cost a 304."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_ASK_AGAIN)
+        return response
 
 
 class Headers:
@@ -229,9 +245,11 @@ async def _not_offered(request: Request, error: Exception) -> Response:
 
 async def _crash(request: Request, _: Exception) -> Response:
     """A fault of ours: the traceback goes to the log, the request id to the client."""
-    return await _http_error(
-        request, HttpError(500, f"the service failed; its log has request {request.scope[_REQUEST]}")
-    )
+    return await _http_error(request, _failed(request.scope[_REQUEST]))
+
+
+def _failed(request_id: str) -> HttpError:
+    return HttpError(500, f"the service failed; its log has request {request_id}")
 
 
 async def _body(request: Request, kind: type[B]) -> B:

@@ -42,7 +42,7 @@ class Answer:
         """Raises `PromptError` for token ids outside the vocabulary."""
         self._request = request
         self._serving = serving
-        self._id = request_id
+        self.id = request_id
         self._began = time.time()
         self._created = int(self._began)
         self._prompts = [encode(serving.generator, prompt) for prompt in request.prompts]
@@ -91,7 +91,7 @@ class Answer:
             first = self._sequences[place * (self._request.n or 1)]
             yield TrafficRecord(
                 time=self._began,
-                request=self._id,
+                request=self.id,
                 digest=self._serving.version.digest,
                 prompt=self._serving.generator.decode(prompt),
                 params=params,
@@ -153,7 +153,7 @@ class Answer:
 
     def _completion(self, choices: list[Choice], usage: Usage | None) -> Completion:
         return Completion(
-            id=f"cmpl-{self._id}",
+            id=f"cmpl-{self.id}",
             created=self._created,
             model=MODEL_ID,
             system_fingerprint=self._serving.version.digest[:12],

@@ -16,6 +16,7 @@ from lyrics_lm.bundle import CARD, MODEL, TOKENIZER, WEIGHTS
 from lyrics_lm.params import Settings
 from lyrics_lm.records import EvalReport, Manifest, Metrics, Progress, from_json, to_json
 from lyrics_lm.steps import scores
+from lyrics_lm.steps.progress import Show, bar
 
 DATASET = Path("build/dataset")
 TRAINED = Path("build/model")
@@ -53,19 +54,20 @@ def train(settings: Settings) -> None:
     inputs = versioning.working(settings.root).inputs
     progress = progress_path(settings.home)
     try:
-        run(
-            dataset.load_tokens(folder, "train"),
-            dataset.load_tokens(folder, "validation"),
-            vocab_size=summary.vocab_size,
-            chars_per_token=summary.chars_per_token,
-            model=settings.params.model,
-            training=settings.params.training,
-            root=settings.root,
-            checkpoint=settings.home / "checkpoints" / inputs[:16],
-            key=inputs,
-            output=settings.root / TRAINED,
-            on_progress=_reporter(progress),
-        )
+        with bar() as show:
+            run(
+                dataset.load_tokens(folder, "train"),
+                dataset.load_tokens(folder, "validation"),
+                vocab_size=summary.vocab_size,
+                chars_per_token=summary.chars_per_token,
+                model=settings.params.model,
+                training=settings.params.training,
+                root=settings.root,
+                checkpoint=settings.home / "checkpoints" / inputs[:16],
+                key=inputs,
+                output=settings.root / TRAINED,
+                on_progress=_reporter(progress, show),
+            )
     finally:
         progress.unlink(missing_ok=True)
     shutil.copyfile(folder / TOKENIZER, settings.root / TRAINED / TOKENIZER)
@@ -122,14 +124,15 @@ def progress_path(home: Path) -> Path:
     return home / "progress.json"
 
 
-def _reporter(path: Path) -> Callable[[Progress], None]:
-    """Writes progress a few times a second, for whoever shows it."""
+def _reporter(path: Path, show: Show) -> Callable[[Progress], None]:
+    """Shows progress a few times a second, and writes it for whoever else shows it."""
     last = 0.0
 
     def report(progress: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= _PROGRESS_SECONDS:
             last = time.monotonic()
+            show(progress)
             durable.write(path, to_json(progress))
 
     return report

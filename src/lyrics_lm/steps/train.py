@@ -1,5 +1,6 @@
 """`lyrics-lm train`: reproduce the pipeline, follow its losses into MLflow, register the bundle it made."""
 
+import contextlib
 import csv
 import subprocess
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 import msgspec
 
 from lyrics_lm import bundle, params, processes, versioning
-from lyrics_lm.errors import ModelError
+from lyrics_lm.errors import ModelError, RegistryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Progress, from_json
 from lyrics_lm.steps import pipeline
 
 _POLL_SECONDS = 0.1
+_LOG_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,16 @@ def _follow(
     from lyrics_lm.registry import runs, versions
 
     run: str | None = None
+    logged = time.monotonic()
     while pipe.running():
         progress = read_progress(settings.home)
         if progress:
             on_progress(progress)
             run = run or _start_run(uri, settings, snapshot)
+            if time.monotonic() - logged >= _LOG_SECONDS:
+                logged = time.monotonic()
+                with contextlib.suppress(RegistryError):  # all losses are logged again at the end
+                    runs.log_losses(uri, run, [(progress.step, {"train": progress.loss})])
         time.sleep(_POLL_SECONDS)
     failure = pipe.failure()
     if failure:

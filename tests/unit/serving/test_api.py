@@ -431,6 +431,22 @@ def test_a_fault_of_ours_is_a_500_with_the_request_id(tmp_path):
         assert server.client.get("/v1/models").status_code == 200
 
 
+def test_a_fault_in_the_middle_of_a_stream_is_told_in_it(tmp_path):
+    """The `openai` client raises what the last frame says, instead of taking half a text for a whole one."""
+
+    class Faulty(Generator):
+        def generate(self, *args, **kwargs):
+            yield next(super().generate(*args, **kwargs))
+            raise ZeroDivisionError("secret")
+
+    with Server(serving(Faulty(bigram_bundle(tmp_path / "b")))) as server:
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        stream = client.completions.create(model="lyrics-lm", prompt="la", stream=True)
+        assert next(stream).choices[0].text
+        with pytest.raises(openai.APIError, match="the service failed"):
+            next(stream)
+
+
 def test_generate_is_the_one_field_api(server):
     """A prompt in, a text out; any other field is refused."""
     answer = server.client.post("/generate", json={"prompt": "love is"})
@@ -575,6 +591,14 @@ def test_the_page_and_all_it_loads_are_served(server):
         assert loaded.status_code == 200, path
         assert loaded.content
     assert "javascript" in server.client.get("/page/page.js").headers["content-type"]
+
+
+@pytest.mark.parametrize("path", ["/", "/page/page.js"])
+def test_a_new_release_of_the_page_shows_at_once(server, path):
+    """A browser must ask each time, and is told when nothing changed."""
+    assert server.client.get(path).headers["cache-control"] == "no-cache"
+    etag = server.client.get("/page/page.js").headers["etag"]
+    assert server.client.get("/page/page.js", headers={"if-none-match": etag}).status_code == 304
 
 
 @pytest.fixture
