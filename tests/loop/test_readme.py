@@ -19,6 +19,7 @@ REPO = Path(__file__).parents[2]
 README = REPO / "README.md"
 CONTRACT = REPO / "docs" / "contract.md"
 OPERATIONS = REPO / "docs" / "operations.md"
+WORKSPACE = REPO / "src" / "lyrics_lm" / "workspace" / "template" / "README.md"
 EXAMPLE = REPO / "examples" / "bring_your_own_model" / "README.md"
 
 # What a span of text begins with when it is a command.
@@ -130,9 +131,10 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert (REPO / ".ci" / "run").read_text().splitlines()[-1] == "make test"
 
 
-def test_the_operations_guide_shows_nothing_untried():
-    """What it shows stands in the README too, or is run by the tests of the loop."""
-    assert commands(OPERATIONS) == []
+@pytest.mark.parametrize("page", [OPERATIONS, WORKSPACE], ids=["operations", "workspace"])
+def test_other_pages_show_nothing_untried(page):
+    """What they show stands in the README too, or is run by the tests of the loop."""
+    assert set(commands(page)) <= {*commands(README), "lyrics-lm up"}
 
 
 def _answer(url, body):
