@@ -65,9 +65,9 @@ def main(context: click.Context, directory: Path) -> None:
 @_json_flag
 @click.pass_obj
 def init(base: Path, directory: Path, corpus: tuple[Path, ...], more_corpus: tuple[Path, ...], as_json: bool) -> None:
-    """Make a workspace: params, pipeline, models, songs, in Git and DVC.
+    """Make a workspace: a Git and DVC repository.
 
-    Without --corpus it holds a generated sample of songs.
+    Settings, pipeline, networks and songs lie in it. Without --corpus it holds a generated sample of songs.
 
     \b
     Example:  lyrics-lm init mine --corpus songs.csv
@@ -88,9 +88,9 @@ def init(base: Path, directory: Path, corpus: tuple[Path, ...], more_corpus: tup
 )
 @click.pass_obj
 def up(base: Path, port: int) -> None:
-    """Start the whole loop on this machine: MLflow, the API with its page, and the controller.
+    """Start the whole loop on this machine.
 
-    The bigram is live first; then the configured model trains, passes the gates and replaces it.
+    That is MLflow, the API with its page, and the controller. The bigram is live first; then the configured model trains, passes the gates and replaces it.
     Ctrl-C stops everything.
 
     \b
@@ -135,9 +135,9 @@ def data_add(base: Path, files: tuple[Path, ...], as_json: bool) -> None:
 @_json_flag
 @click.pass_obj
 def train(base: Path, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Prepare, train, evaluate, export (dvc repro), then register the bundle in MLflow.
+    """Train what lies here, and register it.
 
-    With nothing changed it does no work. Uncommitted edits are trained too, and kept with the run.
+    Runs the pipeline (dvc repro: prepare, train, evaluate, export). With nothing changed it does no work. Uncommitted edits are trained too, and kept with the run.
 
     \b
     Example:  lyrics-lm train --set model.name=bigram
@@ -156,7 +156,9 @@ def train(base: Path, assignments: tuple[str, ...], as_json: bool) -> None:
 @_json_flag
 @click.pass_obj
 def check(base: Path, directory: Path, as_json: bool) -> None:
-    """Run the conformance suite on a bundle: does it meet the contract?
+    """Check that a bundle meets the contract.
+
+    Tries every rule, and says what to mend.
 
     \b
     Example:  lyrics-lm check build/bundle
@@ -177,7 +179,9 @@ def check(base: Path, directory: Path, as_json: bool) -> None:
 @_json_flag
 @click.pass_obj
 def register(base: Path, directory: Path, as_json: bool) -> None:
-    """Register a bundle that passes the conformance suite; the release loop takes it from there.
+    """Register a bundle as a version in MLflow.
+
+    It must pass the conformance suite; the release loop takes it from there.
 
     \b
     Example:  lyrics-lm register ../other/bundle
@@ -194,7 +198,9 @@ def register(base: Path, directory: Path, as_json: bool) -> None:
 @_json_flag
 @click.pass_obj
 def deliver(base: Path, target: str, as_json: bool) -> None:
-    """One pass of the release loop: every waiting version is judged, packaged, tried and deployed.
+    """Judge and deploy what waits, once.
+
+    One pass of the release loop: every waiting version is judged, packaged, tried and deployed.
 
     \b
     Example:  lyrics-lm deliver
@@ -213,7 +219,9 @@ def deliver(base: Path, target: str, as_json: bool) -> None:
 @main.command()
 @click.pass_obj
 def watch(base: Path) -> None:
-    """The controller: train what was committed, deliver what was registered, until stopped.
+    """Train commits and deliver versions, for ever.
+
+    The controller, as `up` runs it.
 
     \b
     Example:  lyrics-lm watch
@@ -228,7 +236,9 @@ def watch(base: Path) -> None:
 @click.option("--target", default="local", show_default=True, help="Where to deploy.")
 @click.pass_obj
 def step(base: Path, name: str, target: str) -> None:
-    """One step of a loop, for orchestrators: JSON on standard input, JSON on standard output.
+    """Run one step of a loop, for orchestrators.
+
+    JSON on standard input, JSON on standard output.
 
     \b
     Pipeline:  prepare train evaluate export
@@ -246,7 +256,9 @@ def step(base: Path, name: str, target: str) -> None:
 @_json_flag
 @click.pass_obj
 def status(base: Path, as_json: bool) -> None:
-    """What is live, what waits, what trains, and the last verdicts.
+    """Show what is live, waits and trains.
+
+    And the last verdicts, gate by gate.
 
     \b
     Example:  lyrics-lm status --json
@@ -263,7 +275,9 @@ def status(base: Path, as_json: bool) -> None:
 @_json_flag
 @click.pass_obj
 def why(base: Path, subject: str | None, as_json: bool) -> None:
-    """The chain of evidence behind a version, or behind one answer: down to commit and corpus.
+    """Show the evidence behind what is live.
+
+    Or behind a version, or one answer: verdict, run, settings, commit, corpus.
 
     \b
     Example:  lyrics-lm why 3
@@ -280,7 +294,9 @@ def why(base: Path, subject: str | None, as_json: bool) -> None:
 @_json_flag
 @click.pass_obj
 def undo(base: Path, target: str, as_json: bool) -> None:
-    """Back to the previous deployment, at once. Undone again, one further back.
+    """Go back to the previous deployment, at once.
+
+    Undone again, one further back.
 
     \b
     Example:  lyrics-lm undo
@@ -302,7 +318,9 @@ def undo(base: Path, target: str, as_json: bool) -> None:
 @click.option("--seed", type=int, help="Same seed, same text.")
 @click.pass_obj
 def generate(base: Path, prompt: str, max_tokens: int, temperature: float, seed: int | None) -> None:
-    """Lyrics from the version that is live, as they are drawn.
+    """Write lyrics with the live version.
+
+    They come as they are drawn; no server is needed.
 
     \b
     Example:  lyrics-lm generate "love is" --seed 7
@@ -322,7 +340,9 @@ def generate(base: Path, prompt: str, max_tokens: int, temperature: float, seed:
 @_json_flag
 @click.pass_obj
 def doctor(base: Path, port: int, as_json: bool) -> None:
-    """Check this machine and the workspace, and say what to do.
+    """Check this machine and workspace.
+
+    Says what to do about each thing that is missing.
 
     \b
     Example:  lyrics-lm doctor
