@@ -90,7 +90,8 @@ def init(base: Path, directory: Path, corpus: tuple[Path, ...], more_corpus: tup
 def up(base: Path, port: int) -> None:
     """Start the whole loop on this machine.
 
-    That is MLflow, the API with its page, and the controller. The bigram is live first; then the configured model trains, passes the gates and replaces it.
+    That is MLflow, the API with its page, and the controller.
+    The bigram is live first; then the configured model trains, passes the gates and replaces it.
     Ctrl-C stops everything.
 
     \b
@@ -137,7 +138,8 @@ def data_add(base: Path, files: tuple[Path, ...], as_json: bool) -> None:
 def train(base: Path, assignments: tuple[str, ...], as_json: bool) -> None:
     """Train what lies here, and register it.
 
-    Runs the pipeline (dvc repro: prepare, train, evaluate, export). With nothing changed it does no work. Uncommitted edits are trained too, and kept with the run.
+    Runs the pipeline (dvc repro: prepare, train, evaluate, export).
+    With nothing changed it does no work. Uncommitted edits are trained too, and kept with the run.
 
     \b
     Example:  lyrics-lm train --set model.name=bigram
