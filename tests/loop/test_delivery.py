@@ -93,6 +93,8 @@ def _install(shop):
 
 def assert_delivered_once(shop, version):
     """That version serves, is the champion, and its deployment is on record exactly once."""
+    verdict = versions.get(shop.uri, version).verdict
+    assert verdict.passed, verdict.reason
     assert rollout.read(shop.home, "local").live.version == version
     assert versions.champion(shop.uri).version == version
     assert versions.pending(shop.uri) == []
@@ -114,11 +116,11 @@ def test_a_delivery_that_dies_after_any_step_is_taken_up(shop, last):
 
 
 def _bento_models(home):
-    return len(list((home / "bentoml" / "models" / "lyrics-lm").glob("*/model.yaml")))
+    return len(list((home / "bentoml" / "models" / "lyrics-lm").glob("*")))
 
 
 def _bentos(home):
-    return len(list((home / "bentoml" / "bentos" / "lyrics-lm").glob("*/bento.yaml")))
+    return len(list((home / "bentoml" / "bentos" / "lyrics-lm").glob("*")))
 
 
 INSIDE = {
@@ -197,6 +199,13 @@ def test_undo_works_while_mlflow_is_away_and_is_recorded_later(shop):
     assert record(shop.uri, shop.home, "local") == 1
     assert versions.champion(shop.uri).version == back.versions[0].version
     assert versions.pending(shop.uri) == []
+
+
+def test_asking_mlflow_changes_no_environment(shop):
+    """A child process must not take our own server for one that the person has named."""
+    assert versions.champion(shop.uri)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert "MLFLOW_REGISTRY_URI" not in os.environ
 
 
 def test_two_deliveries_at_once_are_refused(shop):

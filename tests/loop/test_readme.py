@@ -64,9 +64,11 @@ def mine(tmp_path_factory):
     set_params(workspace, SHORT)
     git(workspace, "commit", "-qam", "train for seconds")
     up = Up(workspace)
-    up.wait_live(architecture="transformer", seconds=120)
-    yield up
-    up.end()
+    try:
+        up.wait_live(architecture="transformer", seconds=120)
+        yield up
+    finally:
+        up.end()
 
 
 def test_every_command_of_the_readme_works(mine, tmp_path):
@@ -118,10 +120,11 @@ def test_make_run_takes_a_clone_to_lyrics(tmp_path):
         lyrics = wait_for(lambda: _answer(f"{url}/v1/completions", body), seconds=60, every=0.5)
         assert len(lyrics["choices"][0]["text"]) > 10
         assert "<html" in httpx.get(url).text
+        wait_for(lambda: "version 1 is live after" in (tmp_path / "said").read_text())
     finally:
         os.killpg(running.pid, signal.SIGINT)
         running.wait(timeout=60)
-    assert "version 1 is live after" in (tmp_path / "said").read_text()
+    assert (tmp_path / "said").read_text().rstrip().endswith("stopped")
     assert not processes.leftovers(clone / "workspace" / ".lyrics-lm", "service")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from lyrics_lm import bundle, durable, processes, source
 from lyrics_lm.bundle import Bundle
-from lyrics_lm.errors import BundleError
+from lyrics_lm.errors import BundleError, DeliveryError
 from lyrics_lm.inference.sampler import log_softmax
 
 NAME = "lyrics-lm"
@@ -47,7 +47,7 @@ def import_model(home: Path, candidate: Bundle) -> str:
     store = _bentoml(home)
     name = tag(candidate.digest)
     if stored(home, candidate.digest) is None:
-        _forget(store, name)
+        _forget(home, "models", name)
         labels = {"digest": candidate.digest, "architecture": candidate.manifest.architecture}
         with durable.room_for(folder(home)), store.models.create(name, labels=labels) as model:
             shutil.copytree(candidate.path, Path(model.path) / BUNDLE_FOLDER)
@@ -59,7 +59,7 @@ def stored(home: Path, digest: str) -> Bundle | None:
     store = _bentoml(home)
     try:
         read = bundle.read(Path(store.models.get(tag(digest)).path) / BUNDLE_FOLDER)
-    except (store.exceptions.NotFound, BundleError):
+    except (store.exceptions.BentoMLException, BundleError):  # not there, or half written
         return None
     return read if read.digest == digest else None
 
@@ -68,11 +68,9 @@ def build(home: Path, candidate: Bundle, number: int) -> str:
     """Build the Bento of an imported bundle, if there is none; returns its tag."""
     store = _bentoml(home)
     name = tag(candidate.digest)
-    try:
-        store.bentos.get(name)
+    if _built(home, name).is_file():
         return name
-    except store.exceptions.NotFound:
-        pass
+    _forget(home, "bentos", name)
     with tempfile.TemporaryDirectory() as context, durable.room_for(folder(home)):
         source.copy(source.SERVING, Path(context))
         store.bentos.build(
@@ -84,15 +82,17 @@ def build(home: Path, candidate: Bundle, number: int) -> str:
             python={"packages": requirements(), "lock_packages": False},
             build_ctx=context,
         )
+        durable.write(_built(home, name), b"")
     return name
 
 
 def validate(home: Path, candidate: Bundle) -> str | None:
-    """Start the Bento for real on a free port and ask it; returns what is wrong with it, if anything."""
-    with _running(home, tag(candidate.digest)) as url:
-        if url is None:
-            return f"the Bento did not become ready within {_START_SECONDS} s; see logs/validate.log"
-        return _ask(url, candidate)
+    """Start the Bento for real on a free port and ask it; returns what is wrong with it, if anything.
+
+    Raises `DeliveryError` when something killed it: that says nothing about the Bento.
+    """
+    with _running(home, tag(candidate.digest)) as (url, server):
+        return _wait_ready(url, server) or _ask(url, candidate)
 
 
 def requirements() -> list[str]:
@@ -101,8 +101,8 @@ def requirements() -> list[str]:
 
 
 @contextmanager
-def _running(home: Path, name: str) -> Iterator[str | None]:
-    """The address of a served Bento, or None when it did not become ready; stopped at the end."""
+def _running(home: Path, name: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A Bento being served: its address and its process, which is stopped at the end."""
     port = processes.free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "bentoml", "serve", name, "--host", "127.0.0.1", "--port", str(port)]
@@ -118,7 +118,7 @@ def _running(home: Path, name: str) -> Iterator[str | None]:
             start_new_session=True,
         )
     try:
-        yield url if _ready(url, server) else None
+        yield url, server
     finally:
         processes.stop(server.pid)
         server.wait()
@@ -129,16 +129,19 @@ def serving_environment(home: Path) -> dict[str, str]:
     return {**ENVIRONMENT, "BENTOML_HOME": str(folder(home)), "OMP_NUM_THREADS": "1"}
 
 
-def _ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
+def _wait_ready(url: str, server: "subprocess.Popen[bytes]") -> str | None:
+    """Wait until it takes requests; returns what is wrong with it when it never does."""
     give_up = time.monotonic() + _START_SECONDS
-    while time.monotonic() < give_up and server.poll() is None:
-        try:
+    while time.monotonic() < give_up:
+        if server.poll() is not None:
+            if server.returncode < 0:
+                raise DeliveryError("the Bento was killed while it was tried; run the delivery again")
+            return f"the Bento ended with exit code {server.returncode}; see logs/validate.log"
+        with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz", timeout=2).is_success:
-                return True
-        except httpx.TransportError:
-            pass
+                return None
         time.sleep(0.05)
-    return False
+    return f"the Bento did not become ready within {_START_SECONDS} s; see logs/validate.log"
 
 
 def _ask(url: str, candidate: Bundle) -> str | None:
@@ -161,10 +164,15 @@ def _ask(url: str, candidate: Bundle) -> str | None:
     return None
 
 
-def _forget(store: ModuleType, name: str) -> None:
-    """Drop a half-written model of that tag, left by a kill."""
-    with contextlib.suppress(store.exceptions.NotFound):
-        store.models.delete(name)
+def _built(home: Path, name: str) -> Path:
+    """The file that says that a Bento was built to its end. BentoML copies it into its store file by
+    file, so that after a kill a part of it may be there."""
+    return folder(home) / "built" / name.replace(":", "-")
+
+
+def _forget(home: Path, store: str, name: str) -> None:
+    """Drop a half-written model or Bento of that tag, left by a kill."""
+    shutil.rmtree(folder(home) / store / name.replace(":", "/"), ignore_errors=True)
 
 
 def _bentoml(home: Path) -> ModuleType:

@@ -28,8 +28,7 @@ warnings.filterwarnings("ignore", module=r"mlflow.*")
 @contextmanager
 def asking(uri: str) -> Iterator[mlflow.MlflowClient]:
     """A client of the server at `uri`; what goes wrong inside becomes a `RegistryError`."""
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    _aim(uri)
     try:
         yield mlflow.MlflowClient(uri)
     except MlflowException as error:
@@ -39,6 +38,18 @@ def asking(uri: str) -> Iterator[mlflow.MlflowClient]:
         raise RegistryError(
             f"MLflow at {uri} does not answer ({type(error).__name__}); start it and run again"
         ) from error
+
+
+def _aim(uri: str) -> None:
+    """Point MLflow at `uri` in this process. It would tell every child process too, by the environment,
+    and that would look like a server that a person has named."""
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def experiment(client: mlflow.MlflowClient, name: str) -> str:

@@ -70,13 +70,14 @@ def tracking(settings: Settings) -> Iterator[str]:
         _check(settings.tracking_uri)
         yield settings.tracking_uri
         return
-    if is_running(settings.home):
-        url = (settings.home / "mlflow" / "server.url").read_text()
-        wait(url)
-        yield url
-        return
-    with own(settings.home) as url, _running(settings.home, url):
-        yield url
+    with _full_disk_told(settings.home):
+        if is_running(settings.home):
+            url = (settings.home / "mlflow" / "server.url").read_text()
+            wait(url)
+            yield url
+        else:
+            with own(settings.home) as url, _running(settings.home, url):
+                yield url
 
 
 def is_running(home: Path) -> bool:
@@ -106,6 +107,16 @@ def answers(url: str) -> bool:
         return False
 
 
+@contextmanager
+def _full_disk_told(home: Path) -> Iterator[None]:
+    """A server whose disk is full refuses in other words."""
+    try:
+        yield
+    except RegistryError as error:
+        durable.require_room(home, str(error))
+        raise
+
+
 def _check(uri: str) -> None:
     if uri.startswith("http") and not answers(uri.rstrip("/")):
         raise RegistryError(f"MLflow at {uri} (MLFLOW_TRACKING_URI) does not answer; start it or unset the variable")
@@ -113,6 +124,7 @@ def _check(uri: str) -> None:
 
 @contextmanager
 def _running(home: Path, url: str) -> Iterator[None]:
+    durable.require_room(home)
     log = _made(home / "logs") / "mlflow.log"
     environment = {**os.environ, **ENVIRONMENT, **processes.mark(home, _ROLE)}
     port = int(url.rpartition(":")[2])

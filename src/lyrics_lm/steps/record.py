@@ -8,6 +8,8 @@ from lyrics_lm import durable, rollout
 def record(uri: str, home: Path, target: str) -> int:
     """Record every deployment that is not on record yet; returns how many that were.
 
+    A version that was deployed is marked as delivered here too: whoever deployed it may have been
+    killed before saying so, and judged against itself it would be turned down.
     The rollout file is written first, at once, even while MLflow is away; this follows when it can.
     """
     from lyrics_lm.registry import deployments, versions
@@ -19,6 +21,8 @@ def record(uri: str, home: Path, target: str) -> int:
     known = deployments.recorded(uri)
     missing = [deployment for deployment in history if deployment.id not in known]
     for deployment in missing:
+        if deployment.action == "deploy":
+            versions.mark_delivered(uri, deployment.versions[0].version, deployment.id)
         deployments.record(uri, deployment)
     versions.set_champion(uri, history[-1].versions[0].version)
     durable.write(mark, history[-1].id.encode())
