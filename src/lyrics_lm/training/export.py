@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from lyrics_lm.errors import ModelError
 from lyrics_lm.training.bigram import OPSET
-from lyrics_lm.training.model import Stateful, state_of
+from lyrics_lm.training.model import Stateful, state_of, where
 
 _TOLERANCE = 1e-4
 _TRACED_BATCH, _TRACED_TIME = 2, 5
+_REMEDY = "let its forward use tensor operations only, with no `if` and no Python number from a tensor's values"
 
 
 def export(model: nn.Module, context: int, vocab_size: int, path: Path) -> None:
@@ -42,8 +43,8 @@ def export(model: nn.Module, context: int, vocab_size: int, path: Path) -> None:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises classes of many modules
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"the model cannot be exported to ONNX: {reason}; simplify its forward") from error
+        reason = where(error.__cause__ or error, Path(type(model).forward.__code__.co_filename))
+        raise ModelError(f"the model cannot be exported to ONNX: {reason}; {_REMEDY}") from error
     assert program is not None  # None is for the old exporter
     onnx.save(_anonymous(program.model_proto), path)
     _compare(graph, model, context, vocab_size, names, path)
@@ -101,14 +102,28 @@ def _compare(
         for _ in range(3):
             with torch.inference_mode():
                 expected = graph(*inputs)
-            given: list[npt.NDArray[np.float32]] = session.run(
-                None, {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
-            )
+            given = _answer(session, {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)})
             wanted = expected if isinstance(expected, tuple) else (expected,)
-            worst = max(float(np.abs(one - other.numpy()).max()) for one, other in zip(given, wanted, strict=True))
+            worst = max(_difference(one, other.numpy()) for one, other in zip(given, wanted, strict=True))
             if not worst <= _TOLERANCE:
                 raise ModelError(f"the exported graph differs from the model by {worst:.2g}; see what export changes")
             inputs = (*inputs[:2], *wanted[1:]) if state_of(model) else inputs
+
+
+def _difference(given: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+    """The largest difference, of numbers beyond 1 as a share of the largest: so rounding grows."""
+    return float(np.abs(given - wanted).max() / max(1.0, np.abs(wanted).max()))
+
+
+def _answer(
+    session: onnxruntime.InferenceSession, feed: dict[str, npt.NDArray[np.generic]]
+) -> list[npt.NDArray[np.float32]]:
+    try:
+        outputs: list[npt.NDArray[np.float32]] = session.run(None, feed)
+    except Exception as error:  # ONNX Runtime raises classes of its own extension module, and no common base
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the exported graph fails on tokens {feed['tokens'].shape}: {reason}; {_REMEDY}") from error
+    return outputs
 
 
 def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -130,10 +145,11 @@ def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
 @contextlib.contextmanager
 def _silence():  # type: ignore[no-untyped-def]  # noqa: ANN202  # a context manager of nothing
     """Keep the exporter's chatter off the screen; what it raises still comes through."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logger.setLevel(level)
+    logging.disable(logging.CRITICAL)
+    nowhere = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -72,6 +72,7 @@ class Loop:
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * _schedule(self._step / self._params.steps)
+        torch.manual_seed(int(self._randomness().integers(2**32)))  # for dropout in a network of the user's own
         loss = _loss(self._model, batch)
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
@@ -95,9 +96,12 @@ class Loop:
         return _loss(self._model, held_out).item()
 
     def _batch(self, tokens: Tokens) -> Tensor:
-        """The windows of this step: a function of seed and step alone, so that resuming needs no more."""
-        randomness = np.random.Generator(np.random.Philox(key=[self._params.seed % 2**64, self._step]))
-        return self._windows(tokens, randomness, self._params.batch_size)
+        return self._windows(tokens, self._randomness(), self._params.batch_size)
+
+    def _randomness(self) -> np.random.Generator:
+        """Chance in this step: a function of seed and step alone, so that resuming needs no more."""
+        key = np.array([self._params.seed % 2**64, self._step], dtype=np.uint64)  # untyped, 2**63 would be a float
+        return np.random.Generator(np.random.Philox(key=key))
 
     def _windows(self, tokens: Tokens, randomness: np.random.Generator, count: int) -> Tensor:
         """Random windows (count, T + 1) of a text of token ids (N)."""
@@ -107,7 +111,7 @@ class Loop:
         return torch.from_numpy(windows).to(self._device)
 
     def _save(self) -> None:
-        states = tuple(optimiser.state_dict()["state"] for optimiser in self._optimisers)
+        states = {place: optimiser.state_dict()["state"] for place, optimiser in enumerate(self._optimisers)}
         kept = Checkpoint(self._step, tuple(self._losses), dict(self._model.state_dict()), states)
         checkpoint.save(self._checkpoints, self._key, kept)
 
@@ -117,8 +121,8 @@ class Loop:
             return
         self._step, self._losses = kept.step, list(kept.losses)
         self._model.load_state_dict(kept.model)
-        for optimiser, state in zip(self._optimisers, kept.optimisers, strict=True):
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+        for place, optimiser in enumerate(self._optimisers):
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": kept.optimisers.get(place, {})})
 
 
 def _loss(model: nn.Module, windows: Tensor) -> Tensor:

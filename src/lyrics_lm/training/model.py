@@ -15,6 +15,7 @@ from lyrics_lm.training.transformer import Transformer
 
 TRANSFORMER = "transformer"
 _TRIAL_BATCH, _TRIAL_TIME = 2, 3
+_PARAGRAPH = "\n\n"
 
 
 @runtime_checkable
@@ -43,8 +44,8 @@ def build(params: ModelParams, vocab_size: int, root: Path) -> nn.Module:
         except ValueError as error:
             raise ModelError(f"{error}; change model.width or model.heads in params.yaml") from error
     file, _, name = params.name.partition(":")
-    model = _construct(_load(root / file, name), name, root / file, vocab_size, params)
-    _try_out(model, vocab_size, params)
+    model = _construct(_load(root / file, name), root / file, vocab_size, params)
+    _try_out(model, vocab_size, params, root / file)
     return model
 
 
@@ -63,7 +64,7 @@ def _load(path: Path, name: str) -> type[nn.Module]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ModelError(f"{path} cannot be imported: {_where(error, path)}") from error
+        raise ModelError(f"{path} cannot be imported: {where(error, path)}; mend it") from error
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         classes = [
@@ -73,30 +74,54 @@ def _load(path: Path, name: str) -> type[nn.Module]:
     return found
 
 
-def _construct(kind: type[nn.Module], name: str, path: Path, vocab_size: int, params: ModelParams) -> nn.Module:
+def _construct(kind: type[nn.Module], path: Path, vocab_size: int, params: ModelParams) -> nn.Module:
     arguments: dict[str, Any] = {"vocab_size": vocab_size, "context": params.context, **params.args}
     try:
         return kind(**arguments)
     except Exception as error:
-        raise ModelError(f"{name}({', '.join(arguments)}) failed: {_where(error, path)}") from error
+        raise ModelError(
+            f"{params.name}({', '.join(arguments)}) failed: {where(error, path)}; mend it, or model.args in params.yaml"
+        ) from error
 
 
-def _try_out(model: nn.Module, vocab_size: int, params: ModelParams) -> None:
+def _try_out(model: nn.Module, vocab_size: int, params: ModelParams, path: Path) -> None:
     """One tiny batch, so that a wrong shape is met before an hour of training."""
     time = min(_TRIAL_TIME, params.context)
+    tokens = torch.zeros(_TRIAL_BATCH, time, dtype=torch.int64)
     try:
-        logits = model(torch.zeros(_TRIAL_BATCH, time, dtype=torch.int64))
+        logits = model(tokens)
     except Exception as error:
-        raise ModelError(f"{params.name} failed on tokens (2, {time}): {_where(error, None)}") from error
+        raise ModelError(f"{params.name} failed on tokens (2, {time}): {where(error, path)}; mend it") from error
     wanted = (_TRIAL_BATCH, time, vocab_size)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(f"{params.name} gives {shape} for tokens (2, {time}); return logits of shape {wanted}")
+    if isinstance(model, Stateful):
+        _try_step(model, tokens, logits, params.name, path)
 
 
-def _where(error: Exception, path: Path | None) -> str:
-    """File, line and message of the innermost frame in the user's file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if path is None or frame.filename == str(path)]
+def _try_step(model: Stateful, tokens: Tensor, logits: Tensor, name: str, path: Path) -> None:
+    """The same for `step`, from an empty state."""
+    batch, time = tokens.shape
+    try:
+        state = [torch.zeros((batch, *spec.shape), dtype=getattr(torch, spec.dtype)) for spec in model.state]
+        given = model.step(tokens, torch.full((batch,), time), *state)
+    except Exception as error:
+        raise ModelError(f"{name}.step failed on tokens (2, {time}): {where(error, path)}; mend it") from error
+    found, wanted = _described(given), _described((logits, *state))
+    if found != wanted:
+        raise ModelError(f"{name}.step gives {found} for tokens (2, {time}); return logits and next state, {wanted}")
+
+
+def _described(tensors: object) -> str:
+    """What a `step` returned: type and shape of each tensor."""
+    if not isinstance(tensors, tuple) or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        return f"no tuple of tensors but {type(tensors).__name__}"
+    return ", ".join(f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}" for tensor in tensors)
+
+
+def where(error: BaseException, path: Path) -> str:
+    """File, line and message (its first paragraph) of the innermost frame in the user's file."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     place = f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
-    return f"{place}{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{place}{type(error).__name__}: {' '.join(str(error).partition(_PARAGRAPH)[0].split())}"

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lyrics_lm import durable
 from lyrics_lm.bundle import MODEL, WEIGHTS
+from lyrics_lm.errors import LyricsError, ModelError
 from lyrics_lm.params import ModelParams, TrainingParams
 from lyrics_lm.records import Progress, to_json
 from lyrics_lm.training import bigram
@@ -80,17 +81,26 @@ def _learn(
     on_progress: Callable[[Progress], None],
 ) -> TrainedModel:
     import torch
-    from safetensors.torch import save_file
 
+    from lyrics_lm.training.checkpoint import save_tensors
     from lyrics_lm.training.export import export
     from lyrics_lm.training.loop import Loop
-    from lyrics_lm.training.model import build, state_of
+    from lyrics_lm.training.model import build, state_of, where
 
     torch.manual_seed(training.seed)
     network = build(model, vocab_size, root)
     loop = Loop(network, model.name, model.context, training, checkpoint, key)
-    write_losses(folder / LOSSES, loop.run(tokens, validation, chars_per_token, on_progress))
+    try:
+        losses = loop.run(tokens, validation, chars_per_token, on_progress)
+    except LyricsError:
+        raise
+    except Exception as error:  # a network of the user's own may raise anything; ours is let crash
+        file = root / model.name.partition(":")[0]
+        if not file.is_file():
+            raise
+        raise ModelError(f"{model.name} failed in training: {where(error, file)}; mend it") from error
+    write_losses(folder / LOSSES, losses)
     export(network, model.context, vocab_size, folder / MODEL)
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
+    save_tensors(network.state_dict(), folder / WEIGHTS)
     parameters = sum(weight.numel() for weight in network.parameters())
     return TrainedModel(model.name, vocab_size, model.context, state_of(network), parameters)

@@ -42,12 +42,9 @@ class Transformer(nn.Module):
         depth = width // heads
         frequencies = _ROTARY_BASE ** (-torch.arange(0, depth, 2, dtype=torch.float32) / depth)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        cache = (layers, heads, context, depth)
-        self.state = (
-            StateSpec("keys", cache, "float32"),
-            StateSpec("values", cache, "float32"),
-            StateSpec("position", (), "int64"),
-        )
+        ring = (heads, context + 1, depth)
+        names = [f"{kind}_{layer}" for layer in range(layers) for kind in ("keys", "values")]
+        self.state = (*(StateSpec(name, ring, "float32") for name in names), StateSpec("position", (), "int64"))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V) of whole texts, each from its beginning."""
@@ -57,32 +54,38 @@ class Transformer(nn.Module):
         x = norm(self.embedding(tokens))  # (B, T, C)
         for block in self._layers:
             query, key, value = block.project(x, rotation)
-            x = block.mix(x, query, key, value, visible)
+            x = block.mix(x, query, (key,), (value,), visible)
         logits: Tensor = self.head(norm(x))
         return logits
 
-    def step(
-        self, tokens: Tensor, lengths: Tensor, keys: Tensor, values: Tensor, position: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Read `lengths` (B) more tokens of texts of which the last W are in the cache (B, L, H, W, D),
-        the most recent at its end."""
-        new = position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (B, T)
-        cached = position[:, None] + torch.arange(-self.context, 0, device=tokens.device)  # (B, W)
-        visible = self._visible(new, torch.cat([cached, new], dim=1))[:, None]  # (B, 1, T, W + T)
-        rotation = tuple(part[:, None] for part in self._rotation(new))
-        kept = lengths[:, None] + torch.arange(self.context, device=tokens.device)  # the last W valid ones
-        next_keys, next_values = [], []
+    def step(self, tokens: Tensor, lengths: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Read `lengths` (B) more tokens of texts, given the keys and values of those before (B, H, W + 1, D).
+
+        Each is a ring: position p stands in slot p % W, so that a new token overwrites the one that leaves
+        the window, and nothing is moved. What is not to be kept goes to the slot W, which nobody sees.
+        """
+        *rings, position = state
+        time = torch.arange(tokens.shape[1], device=tokens.device)  # (T)
+        slots = torch.arange(self.context + 1, device=tokens.device)  # (W + 1)
+        new = position[:, None] + time  # (B, T)
+        latest = position[:, None] - 1
+        held = torch.where(slots < self.context, latest - (latest - slots) % self.context, -1)  # (B, W + 1)
+        visible = self._visible(new, torch.cat([held, new], dim=1))[:, None]  # (B, 1, T, W + 1 + T)
+        kept = (time < lengths[:, None]) & (time >= lengths[:, None] - self.context)
+        target = places(torch.where(kept, new % self.context, self.context), rings[0].shape[1])
+        kept = kept[:, None, :, None]  # (B, 1, T, 1)
+        rotation = self._rotation(new[:, None])
+        following = []
         x = norm(self.embedding(tokens))
-        for layer, block in enumerate(self._layers):
+        for block, keys, values in zip(self._layers, rings[::2], rings[1::2], strict=True):
             query, key, value = block.project(x, rotation)
-            key = torch.cat([keys[:, layer], key], dim=2)  # (B, H, W + T, D)
-            value = torch.cat([values[:, layer], value], dim=2)
-            x = block.mix(x, query, key, value, visible)
-            index = kept[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[3])
-            next_keys.append(key.gather(2, index))
-            next_values.append(value.gather(2, index))
-        logits = self.head(norm(x))
-        return logits, torch.stack(next_keys, 1), torch.stack(next_values, 1), position + lengths
+            x = block.mix(x, query, (keys, key), (values, value), visible)
+            following += [
+                keys.index_put(target, key.where(kept, 0.0)),
+                values.index_put(target, value.where(kept, 0.0)),
+            ]
+        logits: Tensor = self.head(norm(x))
+        return logits, *following, position + lengths
 
     @property
     def _layers(self) -> Sequence["Block"]:
@@ -112,30 +115,45 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.down.weight)
 
-    def project(self, x: Tensor, rotation: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, H, T, D), the first two turned to their positions."""
         batch, time, width = x.shape
-        qkv = self.qkv(norm(x)).view(batch, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.unbind(0)
-        return rotate(norm(query), rotation), rotate(norm(key), rotation), value
+        qkv = self.qkv(norm(x)).view(batch, time, 3 * self.heads, width // self.heads).transpose(1, 2)
+        turned = rotate(norm(qkv[:, : 2 * self.heads]), rotation)
+        return turned[:, : self.heads], turned[:, self.heads :], qkv[:, 2 * self.heads :]
 
-    def mix(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-        """Let every position gather from those visible to it, then think for itself."""
+    def mix(
+        self, x: Tensor, query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], visible: Tensor
+    ) -> Tensor:
+        """Let every position gather from those visible to it, then think for itself. Keys and values may
+        come in parts, which stand side by side in `visible` (..., Q, K)."""
         batch, time, width = x.shape
-        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # (B, H, Q, K)
-        weights = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
-        x = x + self.out((weights @ value).transpose(1, 2).reshape(batch, time, width))
+        scores = torch.cat([query @ part.transpose(-2, -1) for part in keys], dim=-1) * query.shape[-1] ** -0.5
+        weights = (
+            scores.masked_fill(~visible, float("-inf")).softmax(dim=-1).split([part.shape[2] for part in keys], -1)
+        )
+        gathered = sum(weight @ part for weight, part in zip(weights, values, strict=True))
+        x = x + self.out(gathered.transpose(1, 2).reshape(batch, time, width))
         thought: Tensor = self.down(F.relu(self.up(norm(x))).square())
         return x + thought
 
 
 def norm(x: Tensor) -> Tensor:
     """Root mean square norm without parameters (Zhang and Sennrich, arXiv 1910.07467)."""
-    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6)
+    width = x.shape[-1]
+    return F.rms_norm(x, (width,), torch.ones(width, dtype=x.dtype, device=x.device), eps=1e-6)
 
 
-def rotate(x: Tensor, rotation: tuple[Tensor, ...]) -> Tensor:
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Turn the halves of x (B, H, T, D) against each other by the angles of its positions."""
     cosine, sine = rotation
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+def places(slots: Tensor, heads: int) -> tuple[Tensor, ...]:
+    """Where in a ring (B, H, S, D) the slots (B, T) are: one index (B, H, T) for each of its first axes."""
+    shape = (slots.shape[0], heads, slots.shape[1])
+    batch = torch.arange(slots.shape[0], device=slots.device)[:, None, None]
+    head = torch.arange(heads, device=slots.device)[:, None]
+    return batch.expand(shape), head.expand(shape), slots[:, None].expand(shape)
