@@ -41,6 +41,13 @@ class Bundle:
         return sum(file.stat().st_size for file in self.path.iterdir())
 
 
+@dataclass(frozen=True)
+class _Format:
+    """What a manifest of any format has; only this one's is read further."""
+
+    format: int
+
+
 def write(directory: Path, sources: Mapping[str, Path], manifest: Manifest) -> Bundle:
     """Copy `sources` (name in the bundle -> file) to `directory`, whole or not at all.
 
@@ -81,16 +88,21 @@ def canonical(manifest: object) -> bytes:
 
 def _read_manifest(path: Path) -> tuple[Manifest, str]:
     if not path.is_file() or path.is_symlink():
-        raise BundleError(f"{path.parent} has no {CONTRACT}; it is not a bundle")
+        raise BundleError(f"{path.parent} is not a bundle, for it has no {CONTRACT}; give the folder that holds one")
     raw = path.read_bytes()
     try:
+        _require_format(path, from_json(raw, _Format).format)
         manifest = from_json(raw, Manifest)
         digest = hashlib.sha256(canonical(json.loads(raw))).hexdigest()
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} does not follow the contract: {error}") from error
-    if manifest.format != FORMAT:
-        raise BundleError(f"{path} has format {manifest.format}; this version reads format {FORMAT}")
     return manifest, digest
+
+
+def _require_format(path: Path, seen: int) -> None:
+    if seen != FORMAT:
+        what = "upgrade lyrics-lm" if seen > FORMAT else "export it again"
+        raise BundleError(f"{path} has format {seen}, and this lyrics-lm reads format {FORMAT}; {what}")
 
 
 def _verify(directory: Path, name: str, sha256: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lyrics_lm import durable
 from lyrics_lm.errors import ConformanceError, LyricsError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class _Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            return self._told(ctx)
         except LyricsError as error:
             click.echo(f"lyrics-lm: {error}", err=True)
             raise SystemExit(1) from error
@@ -35,6 +36,12 @@ class _Verbs(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
+
+    def _told(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise durable.told(error) from error
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -121,7 +128,7 @@ def data_add(base: Path, files: tuple[Path, ...], as_json: bool) -> None:
     """
     from lyrics_lm.steps.data_add import data_add as step
 
-    added = step(_settings(base), files)
+    added = step(_settings(base), [base / file for file in files])
     _show(added, as_json, f"added {_songs(added)}\nnext: git commit -am 'add songs', or: lyrics-lm train")
 
 
@@ -381,4 +388,5 @@ def _show(record: Any, as_json: bool, text: str) -> None:
 
 def _songs(added: Any) -> str:
     set_aside = f", {added.rejects} rows set aside (first: {added.first_reject})" if added.rejects else ""
-    return f"{added.songs} songs{set_aside}"
+    known = f", {added.known} known already" if added.known else ""
+    return f"{added.songs} songs{known}{set_aside}"

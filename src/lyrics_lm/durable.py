@@ -10,6 +10,21 @@ from pathlib import Path
 
 from lyrics_lm.errors import MachineError
 
+FULL = "the disk is full"  # so begins what is said of it, in a log too
+_LEAST = 2**20  # bytes: with less, no database takes another row
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RIGHTS = "check its owner and mode"
+_PLACE = "choose another place"
+_REFUSED = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _PLACE,
+    errno.ENOTDIR: _PLACE,
+    errno.EISDIR: _PLACE,
+    errno.EEXIST: _PLACE,
+    errno.ENAMETOOLONG: _PLACE,
+}
+
 
 def write(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step; a reader sees the old file or the new one, never a part.
@@ -56,9 +71,27 @@ def room_for(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
-        raise MachineError(f"the disk is full: {path} was not written; free some room and run again") from error
+        raise told(error, path) from error
+
+
+def require_room(folder: Path, said: str = "") -> None:
+    """Raise `MachineError` when the disk of `folder` has no room, or what another program said is that."""
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST or os.strerror(errno.ENOSPC) in said:
+        raise MachineError(f"{FULL}: {free // 1024} kB are left for {folder}; free some room and run again")
+
+
+def told(error: OSError, path: Path | None = None) -> MachineError:
+    """What a person can do about a file that the system refuses; raises `error` again when it is nothing
+    of the kind. `path` is what was to be written, where that is not in the error."""
+    name = path or error.filename or "a file"
+    if error.errno in _FULL:
+        return MachineError(f"{FULL}: {name} was not written; free some room and run again")
+    if error.errno in _REFUSED:
+        return MachineError(f"{name} cannot be used: {error.strerror}; {_REFUSED[error.errno]}")
+    raise error
 
 
 def _swap_in(draft: Path, path: Path) -> None:

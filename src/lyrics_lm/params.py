@@ -1,22 +1,29 @@
 """`params.yaml` and the environment, read once and frozen. Knows what a setting means, not who uses it."""
 
+import difflib
+import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lyrics_lm import durable
 from lyrics_lm.errors import ParamsError, WorkspaceError
 
 FILE = "params.yaml"
 
+_BUILT_IN = ("bigram", "transformer")
+_OWN_CLASS = re.compile(r"models/[\w./-]+\.py:\w+")
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CorpusParams(_Section):
@@ -38,12 +45,20 @@ class ModelParams(_Section):
     """`name` is `bigram`, `transformer` or `models/FILE.py:CLASS`; the sizes are the transformer's;
     `args` are passed to a class of your own."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^(bigram|transformer|models/[\w./-]+\.py:\w+)$")] = "transformer"
+    name: str = "transformer"
     context: int = Field(64, ge=1, le=4096)
     layers: int = Field(3, ge=1)
     width: int = Field(72, ge=8)
     heads: int = Field(4, ge=1)
     args: dict[str, Any] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str) -> str:
+        own = _OWN_CLASS.fullmatch(name) and ".." not in name  # only what lies in models/ is kept with a run
+        if name not in _BUILT_IN and not own:
+            raise PydanticCustomError("model_name", "write bigram, transformer, or models/FILE.py:CLASS")
+        return name
 
 
 class TrainingParams(_Section):
@@ -103,7 +118,7 @@ def load(root: Path) -> Settings:
         root=root,
         home=home,
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,
-        params=_validate(_read(root / FILE), root / FILE),
+        params=_validate(_read(root / FILE), str(root / FILE)),
     )
 
 
@@ -113,12 +128,14 @@ def override(root: Path, assignments: Sequence[str]) -> None:
     Comments and order are kept: only the lines of the named keys change.
     """
     path = root / FILE
-    values, text = _read(path), path.read_text()
+    values, text = _read(path), path.read_text(encoding="utf-8")
+    _validate(values, str(path))
     for assignment in assignments:
         section, key, value = _parse(assignment)
-        _assign(values, section, key, value)
-        text = _replace_line(text, section, key, value)
-    _validate(values, path)
+        _assign(values, section, key, value, assignment)
+        first = key.partition(".")[0]
+        text = _replace_line(text, section, first, values[section][first])
+        _validate(values, f"--set {assignment}")
     if yaml.safe_load(text) != values:
         text = yaml.safe_dump(values, sort_keys=False)
     durable.write(path, text.encode())
@@ -132,14 +149,16 @@ def _parse(assignment: str) -> tuple[str, str, Any]:
     try:
         return section, key, yaml.safe_load(raw)
     except yaml.YAMLError as error:
-        raise ParamsError(f"--set {assignment}: {raw!r} is not a YAML value") from error
+        raise ParamsError(f"--set {assignment}: {raw!r} is not a YAML value; quote it") from error
 
 
-def _assign(values: dict[str, Any], section: str, key: str, value: Any) -> None:
-    target = values.setdefault(section, {})
-    *parents, last = key.split(".")
+def _assign(values: dict[str, Any], section: str, key: str, value: Any, assignment: str) -> None:
+    *parents, last = [section, *key.split(".")]
+    target = values
     for parent in parents:
         target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise ParamsError(f"--set {assignment}: {parent} is {target!r}, which has no parts; set {parent} itself")
     target[last] = value
 
 
@@ -152,35 +171,64 @@ def _replace_line(text: str, section: str, key: str, value: Any) -> str:
         if inside and line.strip().startswith(f"{key}:"):
             indent = line[: len(line) - len(line.lstrip())]
             comment = line.partition(" #")[2]
-            dumped = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+            dumped = yaml.safe_dump(value, default_flow_style=True, width=math.inf).splitlines()[0]
             lines[number] = f"{indent}{key}: {dumped}" + (f"  #{comment}" if comment else "\n")
     return "".join(lines)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may stand only once: of two, the first would silently count for nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f":{mark.line + 1}" if mark else ""
+        raise ParamsError(f"{path}{place} is not valid YAML: {error.problem}; mend that line") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
-        raise ParamsError(f"{path} is not valid YAML: {where}") from error
+        raise ParamsError(f"{path} is not valid YAML: {where}; write it as text in UTF-8") from error
+    if values is None:
+        return {}
     if not isinstance(values, dict):
-        raise ParamsError(f"{path} is not a mapping of sections; compare it with a fresh: lyrics-lm init")
+        raise ParamsError(f"{path} is not a mapping of sections; compare it with that of a fresh: lyrics-lm init DIR")
     return values
 
 
-def _validate(values: Mapping[str, Any], path: Path) -> Params:
+def _validate(values: Mapping[str, Any], source: str) -> Params:
+    """`source` is what a person would change: the file, or one `--set`."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise ParamsError(f"{path}: {name} is not a setting; known: {_known(first['loc'])}") from error
-        raise ParamsError(f"{path}: {name} is {first['input']!r}; {first['msg'].lower()}") from error
+            raise ParamsError(f"{source}: {name} is not a setting; {_suggestion(first['loc'])}") from error
+        raise ParamsError(f"{source}: {name} is {first['input']!r}; {_wish(first)}") from error
 
 
-def _known(location: Sequence[int | str]) -> str:
+def _wish(fault: ErrorDetails) -> str:
+    """What pydantic asks for, in words of the file."""
+    if fault["type"] in ("model_type", "dict_type"):
+        return "write its settings below it, one to a line"
+    return fault["msg"].replace("Input should be", "it should be")
+
+
+def _suggestion(location: Sequence[int | str]) -> str:
     section: Any = Params
     for part in location[:-1]:
         section = section.model_fields[str(part)].annotation
-    return ", ".join(section.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), section.model_fields, 1)
+    return f"{f'did you mean {close[0]}? ' if close else ''}known: {', '.join(section.model_fields)}"

@@ -10,6 +10,7 @@ import psutil
 _HOME = "LYRICS_LM_OWNED_BY"
 _ROLE = "LYRICS_LM_ROLE"
 _GRACE_SECONDS = 8
+_PORTS = 2**16
 
 
 def mark(home: Path, role: str) -> dict[str, str]:
@@ -17,17 +18,20 @@ def mark(home: Path, role: str) -> dict[str, str]:
     return {_HOME: str(home), _ROLE: role}
 
 
-def leftovers(home: Path, *roles: str) -> list[psutil.Process]:
-    """Processes of those roles that run for `home` (this one's own line excepted)."""
+def leftovers(home: Path, *roles: str, folder: Path | None = None) -> list[psutil.Process]:
+    """Processes of those roles that run for `home`, or only those in that working folder (this one's own
+    line excepted)."""
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     return [
-        process for process in psutil.process_iter() if process.pid not in mine and _marked(process, str(home), roles)
+        process
+        for process in psutil.process_iter()
+        if process.pid not in mine and _marked(process, str(home), roles, folder)
     ]
 
 
-def stop_leftovers(home: Path, *roles: str) -> int:
+def stop_leftovers(home: Path, *roles: str, folder: Path | None = None) -> int:
     """Stop what an earlier run of `home` left behind; returns how many processes that were."""
-    found = leftovers(home, *roles)
+    found = leftovers(home, *roles, folder=folder)
     _end(found)
     return len(found)
 
@@ -49,23 +53,31 @@ def free_port() -> int:
         return port
 
 
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+def port_fault(port: int) -> str:
+    """Why no server could listen on this loopback port now; empty where one could."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return "is for administrators only"
         except OSError:
-            return False
-        return True
+            return "is in use"
+        return ""
 
 
-def _marked(process: psutil.Process, home: str, roles: tuple[str, ...]) -> bool:
+def port_instead(port: int) -> int:
+    """The first port above this one where a server could listen now."""
+    return next((other for other in range(port + 1, _PORTS) if not port_fault(other)), None) or free_port()
+
+
+def _marked(process: psutil.Process, home: str, roles: tuple[str, ...], folder: Path | None) -> bool:
     try:
         environment = process.environ()
+        fits = environment.get(_HOME) == home and environment.get(_ROLE) in roles
+        return fits and folder in (None, Path(process.cwd()))
     except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
-    return environment.get(_HOME) == home and environment.get(_ROLE) in roles
 
 
 def _end(found: Iterable[psutil.Process]) -> None:

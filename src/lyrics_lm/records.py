@@ -180,7 +180,7 @@ class TrafficRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training run is. Loss in nats per token; times in seconds."""
+    """How far a training run is. Loss in nats per token; times in seconds; `pid` is the process that trains."""
 
     model: str
     step: int
@@ -189,6 +189,7 @@ class Progress:
     bits_per_char: float
     seconds: float
     seconds_left: float
+    pid: int = 0
 
 
 @dataclass(frozen=True)

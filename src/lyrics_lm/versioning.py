@@ -8,15 +8,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from lyrics_lm import durable
 from lyrics_lm.errors import MachineError, WorkspaceError
 
 SONGS = "data/songs"
 POINTER = "data/songs.dvc"
 # What a model is made of. A commit that moves none of these trains nothing.
 _INPUTS = ("dvc.yaml", "models", "params.yaml", POINTER)
+# What DVC says, and then ends well, when it could not store a file: the pointer it wrote leads nowhere.
+UNSTORED = "ERROR: failed to transfer"
 _QUIET = {"DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
@@ -69,13 +73,35 @@ def corpus_digest(root: Path) -> str:
 
 def song_files(root: Path) -> list[Path]:
     """The corpus, in order of arrival."""
-    return sorted(path for path in (root / SONGS).glob("*") if path.is_file() and not path.name.startswith("."))
+    return songs_in(root / SONGS)
+
+
+def songs_in(folder: Path) -> list[Path]:
+    """The song files of a folder, in order of arrival."""
+    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def require_songs(root: Path) -> str:
+    """The digest of the tracked songs, "" where none are tracked yet.
+
+    Raises `WorkspaceError` when some of them are not in the folder: tracking it now would drop them.
+    """
+    if not (root / POINTER).is_file():
+        return ""
+    pointer = (root / POINTER).read_text()
+    tracked, here = _tracked(pointer).get("nfiles", 0), len(song_files(root))
+    if here < tracked:
+        raise WorkspaceError(
+            f"{root / SONGS} holds {here} of the {tracked} files that {POINTER} names; "
+            f"bring them back: dvc checkout, or dvc pull (if they are to go: dvc add {SONGS})"
+        )
+    return _corpus(pointer)
 
 
 def initialise(root: Path) -> None:
     """Make `root` a Git and a DVC repository, tracking its songs, with everything committed."""
     _git(root, "init", "--quiet", "--initial-branch=main")
-    _dvc(root, "init", "--quiet", *(() if (root / ".git").is_dir() else ("--subdir",)))
+    _dvc(root, "init", *(() if (root / ".git").is_dir() else ("--subdir",)))
     for key, value in {"core.analytics": "false", "core.check_update": "false"}.items():
         _dvc(root, "config", key, value)
     track_songs(root)
@@ -84,7 +110,7 @@ def initialise(root: Path) -> None:
 
 def track_songs(root: Path) -> None:
     """`dvc add` the song files: their digest moves."""
-    _dvc(root, "add", "--quiet", SONGS)
+    _dvc(root, "add", SONGS)
 
 
 def commit(root: Path, message: str) -> None:
@@ -108,7 +134,7 @@ def checkout(root: Path, commit: str, folder: Path) -> Path:
     (tree / ".dvc" / "cache").symlink_to(root / ".dvc" / "cache")
     if (root / ".dvc" / "config.local").is_file():
         shutil.copy(root / ".dvc" / "config.local", tree / ".dvc" / "config.local")
-    _dvc(tree, "checkout", "--quiet", POINTER)
+    _dvc(tree, "checkout", POINTER)
     return tree
 
 
@@ -126,7 +152,7 @@ def reproduce_command() -> list[str]:
 def take_results(root: Path, tree: Path) -> None:
     """Bring what was made in another checkout of the same inputs into `root`: its lock file and outputs."""
     (root / "dvc.lock").write_bytes((tree / "dvc.lock").read_bytes())
-    _dvc(root, "checkout", "--quiet", "--force")
+    _dvc(root, "checkout", "--force")
 
 
 def environment() -> dict[str, str]:
@@ -141,8 +167,19 @@ def _digest(blobs: Mapping[str, str]) -> str:
 
 
 def _corpus(pointer: str) -> str:
-    outs = (yaml.safe_load(pointer) or {}).get("outs", []) if pointer else []
-    return str(outs[0]["md5"]) if outs else ""
+    return str(_tracked(pointer).get("md5", ""))
+
+
+def _tracked(pointer: str) -> dict[str, Any]:
+    """What DVC wrote of the songs; nothing of it where they are not tracked."""
+    try:
+        [tracked] = yaml.safe_load(pointer)["outs"] if pointer else [{}]
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise WorkspaceError(
+            f"{POINTER} is not what DVC wrote; take one side of a merge (git checkout --theirs {POINTER}), then: "
+            f"dvc checkout"
+        ) from error
+    return dict(tracked)
 
 
 def _git(root: Path, *args: str) -> str:
@@ -158,8 +195,9 @@ def _run(root: Path, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise MachineError(f"{command[0]} is not installed; install it and run again") from error
-    if check and done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["it said nothing"]
+    said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["it said nothing"]
+    if check and (done.returncode or UNSTORED in done.stderr):
+        durable.require_room(root, done.stderr + done.stdout)
         name = " ".join(part for part in command if part not in (sys.executable, "-m"))
         raise WorkspaceError(f"`{name}` failed in {root}: {said[0].removeprefix('ERROR: ')}")
     return done.stdout

@@ -189,7 +189,7 @@ def test_a_field_of_the_wrong_kind_is_named(folder, field, value):
 
 def test_another_format_is_refused(folder):
     edit(folder, format=2)
-    refused(folder, "has format 2; this version reads format 1")
+    refused(folder, "has format 2, and this lyrics-lm reads format 1; upgrade lyrics-lm")
 
 
 def test_logits_after_each_token_may_be_the_known_answer(folder):

@@ -12,6 +12,7 @@ import polars as pl
 from tokenizers import Tokenizer
 
 from lyrics_lm import durable
+from lyrics_lm.corpus.csv_records import count
 from lyrics_lm.corpus.rows import Reject
 from lyrics_lm.corpus.songs import read_songs
 from lyrics_lm.corpus.splits import EXCLUDED, SPLITS, TEST, TRAIN, VALIDATION, assign
@@ -29,6 +30,7 @@ SUMMARY = "summary.json"
 
 MIN_SONGS = 20
 ENOUGH_SONGS = 100  # of so many, all but one corpus in a hundred has songs in every split
+_MORE = f"at least {MIN_SONGS} are needed and {ENOUGH_SONGS} advised; give files with more"
 
 
 def prepare(
@@ -59,6 +61,12 @@ def prepare(
     with durable.directory(directory) as folder:
         _write(folder, songs, tokens, built, rejects, summary)
     return summary
+
+
+def require_enough(songs: int) -> None:
+    """Raise `CorpusError` when so few songs cannot be split."""
+    if songs < MIN_SONGS:
+        raise CorpusError(f"the corpus has {count(songs, 'song')}, too few to split; {_MORE}")
 
 
 def held_out(files: Sequence[Path], corpus: CorpusParams) -> pl.DataFrame:
@@ -103,12 +111,10 @@ def _read_and_split(files: Sequence[Path], corpus: CorpusParams) -> tuple[pl.Dat
 
 
 def _check_size(songs: pl.DataFrame) -> None:
-    remedy = f"at least {MIN_SONGS} are needed and {ENOUGH_SONGS} advised; add some: lyrics-lm data add FILE"
-    if len(songs) < MIN_SONGS:
-        raise CorpusError(f"the corpus has {len(songs)} songs, too few to split; {remedy}")
+    require_enough(len(songs))
     for split in SPLITS:
         if not _texts(songs, split):
-            raise CorpusError(f"none of the corpus's {len(songs)} songs fell into the {split} split; {remedy}")
+            raise CorpusError(f"none of the corpus's {len(songs)} songs fell into the {split} split; {_MORE}")
 
 
 def _texts(songs: pl.DataFrame, split: str) -> list[str]:

@@ -1,44 +1,77 @@
 """`lyrics-lm data add`: song files are checked, copied into the corpus and tracked by DVC."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lyrics_lm import durable, versioning
+from lyrics_lm.errors import CorpusError
 from lyrics_lm.params import CorpusParams, Settings
 
 
 @dataclass(frozen=True)
 class Added:
-    """What was taken in: files by their new names, songs in them, rows set aside."""
+    """What was taken in: files by their new names, songs in them, rows set aside; `known` songs were in
+    the corpus before."""
 
     files: tuple[str, ...]
     songs: int
     rejects: int
     first_reject: str | None
     corpus: str = ""
+    known: int = 0
 
 
 def data_add(settings: Settings, files: Sequence[Path]) -> Added:
     """Add song files to the corpus; its digest moves. Raises `CorpusError` and adds nothing when one
-    of them cannot be used. Commit the moved pointer to have it trained."""
-    added = add_files(settings.root / versioning.SONGS, files, settings.params.corpus)
-    versioning.track_songs(settings.root)
-    digest = versioning.corpus_digest(settings.root)
-    return Added(added.files, added.songs, added.rejects, added.first_reject, digest)
+    of them cannot be used, or all songs are there already. Commit the moved pointer to have it trained."""
+    root = settings.root
+    before = versioning.require_songs(root)
+    with _taken_back(root):
+        added = add_files(root / versioning.SONGS, files, settings.params.corpus)
+        versioning.track_songs(root)
+    digest = versioning.corpus_digest(root)
+    if digest == before:  # else an earlier call copied the files, and was killed before it tracked them
+        names = ", ".join(str(file) for file in files)
+        raise CorpusError(f"nothing was added: the corpus has every song of {names} already; give a file with others")
+    return Added(added.files, added.songs, added.rejects, added.first_reject, digest, added.known)
 
 
 def add_files(folder: Path, files: Sequence[Path], params: CorpusParams) -> Added:
-    """Check all files, then copy them into `folder`, numbered in order of arrival."""
+    """Check all files, then copy those with a song that is new into `folder`, numbered in order of arrival."""
     from lyrics_lm.corpus.songs import read_songs
 
     read = [read_songs([file], params) for file in files]
+    present = versioning.songs_in(folder)
+    anything = CorpusParams(max_rejects=sys.maxsize)  # it was judged when it came in
+    texts = set(read_songs(present, anything).songs["text"]) if present else set()
+    next_number = 1 + max((int(path.name[:4]) for path in present if path.name[:4].isdigit()), default=0)
+    names: list[str] = []
+    songs = known = 0
+    for file, one in zip(files, read, strict=True):
+        fresh = [text for text in one.songs["text"] if text not in texts]
+        texts.update(fresh)
+        songs, known = songs + len(fresh), known + len(one.songs) - len(fresh)
+        if fresh:
+            names.append(f"{next_number + len(names):04d}-{file.name}")
+            durable.write(folder / names[-1], file.read_bytes())
     rejects = [reject for one in read for reject in one.rejects]
-    present = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
-    next_number = 1 + max((int(name[:4]) for name in present if name[:4].isdigit()), default=0)
-    names = []
-    for number, file in enumerate(files, start=next_number):
-        names.append(f"{number:04d}-{file.name}")
-        durable.write(folder / names[-1], file.read_bytes())
     first = f"{rejects[0].file}:{rejects[0].line}: {rejects[0].reason}" if rejects else None
-    return Added(tuple(names), sum(len(one.songs) for one in read), len(rejects), first)
+    return Added(tuple(names), songs, len(rejects), first, known=known)
+
+
+@contextmanager
+def _taken_back(root: Path) -> Iterator[None]:
+    """Song files and their pointer are again what they were if the block fails."""
+    before, pointer = set(versioning.song_files(root)), root / versioning.POINTER
+    content = pointer.read_bytes() if pointer.is_file() else None
+    try:
+        yield
+    except BaseException:
+        for path in set(versioning.song_files(root)) - before:
+            path.unlink()
+        if content is not None:
+            durable.write(pointer, content)
+        raise

@@ -68,10 +68,9 @@ def _failure(what: str, error: LyricsError) -> Finding:
 def _port(settings: params.Settings, port: int) -> Finding:
     if processes.leftovers(settings.home, "service"):
         return Finding("port", True, "lyrics-lm up runs here")
-    free = processes.port_is_free(port)
-    return Finding(
-        "port", free, f"{port} is {'free' if free else 'in use'}", "" if free else f"lyrics-lm up --port {port + 1}"
-    )
+    fault = processes.port_fault(port)
+    remedy = f"lyrics-lm up --port {processes.port_instead(port)}" if fault else ""
+    return Finding("port", not fault, f"{port} {fault or 'is free'}", remedy)
 
 
 def _mlflow(settings: params.Settings) -> Finding:

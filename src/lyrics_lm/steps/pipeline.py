@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ LOSSES = TRAINED / "losses.csv"
 METRICS = Path("build/metrics.json")
 EVALUATION = Path("build/evaluation.json")
 BUNDLE = Path("build/bundle")
+LOCK = Path("build/train.lock")
 
 NAME = "lyrics-lm"
 _PROGRESS_SECONDS = 0.25
@@ -120,7 +122,7 @@ STAGES: dict[str, Callable[[Settings], None]] = {
 
 
 def progress_path(home: Path) -> Path:
-    """Where a running training says how far it is; there is no file while none runs."""
+    """Where a running training says how far it is; a killed one may leave it."""
     return home / "progress.json"
 
 
@@ -133,7 +135,7 @@ def _reporter(path: Path, show: Show) -> Callable[[Progress], None]:
         if time.monotonic() - last >= _PROGRESS_SECONDS:
             last = time.monotonic()
             show(progress)
-            durable.write(path, to_json(progress))
+            durable.write(path, to_json(dataclasses.replace(progress, pid=os.getpid())))
 
     return report
 

@@ -20,13 +20,17 @@ class Registered:
 def register(settings: Settings, directory: Path) -> Registered:
     """Check and register; raises `ConformanceError` with the failing rule and its remedy."""
     from lyrics_lm.evaluation import conformance
-    from lyrics_lm.registry import runs, versions
-    from lyrics_lm.registry.server import tracking
 
     checked = conformance.check(directory)
     if failure := checked.failure:
         raise ConformanceError(f"{directory} breaks the rule {failure.rule}: {failure.observed}; {failure.remedy}")
-    read = bundle.read(directory)
+    return _register(settings, bundle.read(directory))
+
+
+def _register(settings: Settings, read: bundle.Bundle) -> Registered:
+    from lyrics_lm.registry import runs, versions
+    from lyrics_lm.registry.server import tracking
+
     with tracking(settings) as uri:
         known = versions.find(uri, read.digest)
         if known:

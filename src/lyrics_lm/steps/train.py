@@ -4,14 +4,16 @@ import contextlib
 import csv
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psutil
+from filelock import FileLock, Timeout
 
-from lyrics_lm import bundle, params, processes, versioning
-from lyrics_lm.errors import ModelError, RegistryError
+from lyrics_lm import bundle, durable, params, processes, versioning
+from lyrics_lm.errors import LyricsError, MachineError, ModelError, RegistryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Progress, from_json
 from lyrics_lm.steps import pipeline
@@ -41,17 +43,32 @@ def train(
     """
     from lyrics_lm.registry.server import tracking
 
-    if assignments:
-        params.override(settings.root, assignments)
-        settings = params.load(settings.root)
-    began = time.time()
-    snapshot = versioning.working(settings.root)
-    pipe = _Pipeline(settings)
+    with _alone(settings):
+        if assignments:
+            params.override(settings.root, assignments)
+            settings = params.load(settings.root)
+        began = time.time()
+        snapshot = versioning.working(settings.root)
+        pipe = _Pipeline(settings)
+        try:
+            with tracking(settings) as uri:
+                return _follow(uri, settings, snapshot, pipe, on_progress, began)
+        finally:
+            pipe.stop()
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One training at a time in a folder. What a killed one left running there is stopped."""
+    path = settings.root / pipeline.LOCK
+    path.parent.mkdir(exist_ok=True)
     try:
-        with tracking(settings) as uri:
-            return _follow(uri, settings, snapshot, pipe, on_progress, began)
-    finally:
-        pipe.stop()
+        held = FileLock(path).acquire(timeout=0)
+    except Timeout as error:
+        raise MachineError(f"another training runs in {settings.root}; wait for it, or stop it first") from error
+    with held:
+        processes.stop_leftovers(settings.home, "training", folder=settings.root)
+        yield
 
 
 def _follow(
@@ -76,10 +93,10 @@ def _follow(
                 with contextlib.suppress(RegistryError):  # all losses are logged again at the end
                     runs.log_losses(uri, run, [(progress.step, {"train": progress.loss})])
         time.sleep(_POLL_SECONDS)
-    failure = pipe.failure()
-    if failure:
-        runs.fail(uri, run or _start_run(uri, settings, snapshot), failure)
-        raise ModelError(failure)
+    if failure := pipe.failure():
+        if isinstance(failure, ModelError):  # a full disk passes: these inputs stay due
+            _put_on_record(uri, run, settings, snapshot, failure)
+        raise failure
     made = bundle.read(settings.root / pipeline.BUNDLE)
     known = versions.find(uri, made.digest)
     if known is None or runs.of_inputs(uri, snapshot.inputs) is None:
@@ -96,6 +113,7 @@ class _Pipeline:
     """`dvc repro` in a process of its own; what it says goes to a log."""
 
     def __init__(self, settings: Settings) -> None:
+        self._home = settings.home
         self._log = settings.home / "logs" / "train.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         home = {"LYRICS_LM_HOME": str(settings.home), **processes.mark(settings.home, "training")}
@@ -112,29 +130,48 @@ class _Pipeline:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def failure(self) -> str | None:
-        """Why it failed, in the words of the stage that did."""
+    def failure(self) -> LyricsError | None:
+        """Why it failed, in the words of the stage that did: the model's fault, or the machine's."""
+        log = self._log.read_text(errors="replace")
         if not self._process.returncode:
+            if versioning.UNSTORED in log:
+                durable.require_room(self._home, log)
+                return MachineError(f"DVC could not store what was trained; see {self._log}, then train again")
             return None
-        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        own = [line for line in lines if line.startswith("lyrics-lm: ")]
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        own = [line.removeprefix("lyrics-lm: ") for line in lines if line.startswith("lyrics-lm: ")]
         if own:
-            return own[0].removeprefix("lyrics-lm: ")
+            return MachineError(own[0]) if own[0].startswith(durable.FULL) else ModelError(own[0])
+        durable.require_room(self._home, log)
         reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1] if lines else "no output")
-        return f"the training pipeline failed: {reason.removeprefix('ERROR: ')}; see {self._log}"
+        return ModelError(f"the training pipeline failed: {reason.removeprefix('ERROR: ')}; see {self._log}")
 
     def stop(self) -> None:
         if self.running():
             processes.stop(self._process.pid)
             self._process.wait()
+        pipeline.progress_path(self._home).unlink(missing_ok=True)
 
 
 def read_progress(home: Path) -> Progress | None:
     """How far the running training is; None while none runs."""
     try:
-        return from_json(pipeline.progress_path(home).read_bytes(), Progress)
+        progress = from_json(pipeline.progress_path(home).read_bytes(), Progress)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    return progress if psutil.pid_exists(progress.pid) else None
+
+
+def _put_on_record(
+    uri: str, run: str | None, settings: Settings, snapshot: versioning.Snapshot, failure: ModelError
+) -> None:
+    """Close the run as failed. Where MLflow does not take it, the failure is still the thing to tell."""
+    from lyrics_lm.registry import runs
+
+    try:
+        runs.fail(uri, run or _start_run(uri, settings, snapshot), str(failure))
+    except RegistryError as error:
+        raise failure from error
 
 
 def _start_run(uri: str, settings: Settings, snapshot: versioning.Snapshot) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from lyrics_lm import processes, rollout
 from lyrics_lm.errors import MachineError
 from lyrics_lm.params import Settings
+from lyrics_lm.steps.pipeline import progress_path
 from lyrics_lm.steps.progress import bar
 from lyrics_lm.steps.train import read_progress
 
@@ -35,8 +36,9 @@ def up(settings: Settings, port: int, say: Say) -> None:
     """
     with _alone(settings):
         processes.stop_leftovers(settings.home, *_ROLES)
-        if not processes.port_is_free(port):
-            raise MachineError(f"port {port} is in use; stop what listens there, or: lyrics-lm up --port {port + 1}")
+        if fault := processes.port_fault(port):
+            instead = processes.port_instead(port)
+            raise MachineError(f"port {port} {fault}; take another: lyrics-lm up --port {instead}")
         _clear_observations(settings.home)
         with contextlib.ExitStack() as stack:
             stack.callback(processes.stop_leftovers, settings.home, *_ROLES)
@@ -64,8 +66,9 @@ def _mlflow_address(settings: Settings) -> contextlib.AbstractContextManager[str
 
 
 def _clear_observations(home: Path) -> None:
-    """What an earlier service reported says nothing about the one to come."""
+    """What an earlier service or training reported says nothing about those to come."""
     rollout.observed_path(home, "local").unlink(missing_ok=True)
+    progress_path(home).unlink(missing_ok=True)
 
 
 def _supervise(settings: Settings, port: int, url: str) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from lyrics_lm.registry.versions import Version
 
 
+_SHORTEST_DIGEST = 6  # of a digest's beginning, so that it names one version
+
+
 @dataclass(frozen=True)
 class Chain:
     """What led to a version. Parts that do not apply, or are not known, are None or empty."""
@@ -34,6 +37,8 @@ def why(settings: Settings, subject: str | None) -> Chain:
 
     Raises `RegistryError` when there is no such thing.
     """
+    subject = _live(settings) if subject is None else subject
+
     from lyrics_lm.registry import deployments, runs
     from lyrics_lm.registry.server import tracking
     from lyrics_lm.steps.record import record
@@ -58,20 +63,23 @@ def why(settings: Settings, subject: str | None) -> Chain:
         )
 
 
-def _find(settings: Settings, uri: str, subject: str | None) -> "tuple[TrafficRecord | None, Version]":
+def _live(settings: Settings) -> str:
+    live = rollout.read(settings.home, "local").live
+    if live is None:
+        raise RegistryError("no version is live yet; start the loop with: lyrics-lm up")
+    return str(live.version)
+
+
+def _find(settings: Settings, uri: str, subject: str) -> "tuple[TrafficRecord | None, Version]":
     from lyrics_lm.registry import versions
 
-    if subject is None:
-        live = rollout.read(settings.home, "local").live
-        if live is None:
-            raise RegistryError("no version is live yet; start the loop with: lyrics-lm up")
-        return None, versions.get(uri, live.version)
-    if subject.removeprefix("v").isdigit() and len(subject) < 9:
+    if subject.removeprefix("v").isdecimal() and len(subject) < 9:
         return None, versions.get(uri, int(subject.removeprefix("v")))
     request = traffic.find(settings.home / "traffic", subject.removeprefix("cmpl-"))
-    version = versions.find(uri, request.digest if request else subject)
+    digest = request.digest if request else subject
+    version = versions.find(uri, digest) if len(digest) >= _SHORTEST_DIGEST else None
     if version is None:
-        raise RegistryError(f"{subject} is neither a version, a digest nor a recorded request; see: lyrics-lm status")
+        raise RegistryError(f"{subject!r} is neither a version, a digest nor a recorded request; see: lyrics-lm status")
     return request, version
 
 
