@@ -21,6 +21,8 @@ TOKENIZER = "tokenizer.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 FORMAT = 1
+# In the metadata of `model.onnx`, "1": where each row reads one token, the next state may be written over the state.
+IN_PLACE = "in_place"
 
 _LONGEST_NAME = 255
 _PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".cloudpickle"}

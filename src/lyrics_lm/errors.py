@@ -41,5 +41,9 @@ class ServiceError(LyricsError):
     """The live service cannot be started or asked."""
 
 
+class BusyError(LyricsError):
+    """The service holds as many requests as it can; ask again."""
+
+
 class MachineError(LyricsError):
     """This machine lacks a tool, a free port or room on its disk."""

@@ -164,7 +164,8 @@ class Observed:
 
 @dataclass(frozen=True)
 class TrafficRecord:
-    """One request served. Times in seconds; `finish` as OpenAI's `finish_reason`, or `cancelled`."""
+    """One request served. Times in seconds; `finish` as OpenAI's `finish_reason`, or `cancelled`;
+    `prompt_bits_per_char` is what the version made of the prompt, None where it was too short to tell."""
 
     time: float
     request: str
@@ -176,6 +177,7 @@ class TrafficRecord:
     tokens: int
     seconds: float
     finish: str
+    prompt_bits_per_char: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from lyrics_lm import bundle
 from lyrics_lm.bundle import Bundle
 from lyrics_lm.corpus.text import SONG_BREAK
 from lyrics_lm.inference.engine import Engine, FloatArray, IntArray
-from lyrics_lm.inference.generator import load_tokenizer, unknown_token
 from lyrics_lm.inference.sampler import random_stream, sample
+from lyrics_lm.inference.vocabulary import load_tokenizer, unknown_token
 from lyrics_lm.records import StateSpec
 
 DoubleArray = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ from tokenizers import Encoding, Tokenizer
 
 from lyrics_lm.corpus.text import SONG_BREAK
 from lyrics_lm.inference.engine import Engine, IntArray, State
-from lyrics_lm.inference.generator import unknown_token
 from lyrics_lm.inference.sampler import FloatArray, log_softmax
+from lyrics_lm.inference.vocabulary import unknown_token
 from lyrics_lm.records import EvalReport
 
 # Logits held at once (16 MB in float32), and the songs and tokens of each that are read in one go: with

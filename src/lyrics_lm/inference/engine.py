@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from lyrics_lm.bundle import MODEL, Bundle
+from lyrics_lm.bundle import IN_PLACE, MODEL, Bundle
 from lyrics_lm.errors import ConformanceError
 
 IntArray = npt.NDArray[np.int64]
@@ -36,14 +36,16 @@ class Engine:
         self.bundle = bundle
         self.vocab_size = manifest.vocab_size
         self.context = manifest.context
-        self._specs = manifest.state
         self._session = _session(bundle, threads)
+        self.state = manifest.state
+        self.in_place = self._session.get_modelmeta().custom_metadata_map.get(IN_PLACE) == "1"
         self._inputs = tuple(item.name for item in self._session.get_inputs())
-        _check_names(bundle, self._inputs, tuple(item.name for item in self._session.get_outputs()))
+        self._outputs = tuple(item.name for item in self._session.get_outputs())
+        _check_names(bundle, self._inputs, self._outputs)
 
     def start(self, batch: int = 1) -> State:
         """The state of `batch` sequences that have read nothing."""
-        tensors = tuple(np.zeros((batch, *spec.shape), dtype=spec.dtype) for spec in self._specs)
+        tensors = tuple(np.zeros((batch, *spec.shape), dtype=spec.dtype) for spec in self.state)
         return State(tensors, tuple(np.empty(0, dtype=np.int64) for _ in range(batch)))
 
     def advance(self, rows: Sequence[IntArray], state: State) -> tuple[FloatArray, State]:
@@ -64,7 +66,7 @@ class Engine:
     def _read(
         self, rows: Sequence[IntArray], state: State, keep: Callable[[int, FloatArray], None], *, every_position: bool
     ) -> State:
-        if self._specs:
+        if self.state:
             return self._read_stateful(rows, state, keep)
         return self._read_windows(rows, state, keep, every_position=every_position)
 
@@ -119,16 +121,36 @@ class Engine:
         tokens = np.zeros((len(rows), int(lengths.max())), dtype=np.int64)
         for place, row in enumerate(rows):
             tokens[place, : len(row)] = row
+        return self.call(tokens, lengths, tensors)
+
+    def call(self, tokens: IntArray, lengths: IntArray, tensors: Sequence[npt.NDArray[np.generic]]) -> list[FloatArray]:
+        """As `run`, on rows that are padded already: tokens (B, T), of which lengths (B) are valid."""
         feed: dict[str, npt.NDArray[np.generic]] = {"tokens": tokens, "lengths": lengths}
-        feed.update({spec.name: tensor for spec, tensor in zip(self._specs, tensors, strict=True)})
+        feed.update({spec.name: tensor for spec, tensor in zip(self.state, tensors, strict=True)})
         try:
             outputs: list[FloatArray] = self._session.run(None, {name: feed[name] for name in self._inputs})
         except Exception as error:  # ONNX Runtime raises classes of its own extension module, and no common base
             raise ConformanceError(
-                f"{self.bundle.path / MODEL} fails on {len(rows)} rows of up to {lengths.max()} tokens: "
+                f"{self.bundle.path / MODEL} fails on {len(tokens)} rows of up to {lengths.max()} tokens: "
                 f"{_one_line(error)}; export it with dynamic batch and time axes and the contract's types"
             ) from error
         return outputs
+
+    def bind(
+        self, tokens: IntArray, lengths: IntArray, tensors: Sequence[npt.NDArray[np.generic]], logits: FloatArray
+    ) -> Callable[[], None]:
+        """A call of the graph on these very arrays: it reads tokens (B, T), lengths (B) and state, and writes
+        logits (B, T, V) and the next state over the state. For graphs that are `in_place`, with T = 1."""
+        binding = self._session.io_binding()
+        fed: dict[str, npt.NDArray[np.generic]] = {"tokens": tokens, "lengths": lengths}
+        fed.update({spec.name: tensor for spec, tensor in zip(self.state, tensors, strict=True)})
+        held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in fed.items()}
+        for name in self._inputs:
+            binding.bind_ortvalue_input(name, held[name])
+        binding.bind_ortvalue_output(self._outputs[0], onnxruntime.OrtValue.ortvalue_from_numpy(logits))
+        for name, spec in zip(self._outputs[1:], self.state, strict=True):
+            binding.bind_ortvalue_output(name, held[spec.name])
+        return lambda: self._session.run_with_iobinding(binding)
 
 
 def _session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
 
 
 def random_stream(seed: int, choice: int = 0) -> np.random.Generator:
@@ -15,41 +16,70 @@ def random_stream(seed: int, choice: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, choice], dtype=np.uint64)))
 
 
-def log_softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def log_softmax(logits: npt.NDArray[np.floating]) -> DoubleArray:
     """Natural log-probabilities along the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def sample(
-    logits: FloatArray, uniforms: npt.NDArray[np.float64], temperature: float, top_p: float, forbidden: int | None
+    logits: FloatArray,
+    uniforms: DoubleArray,
+    temperature: float | DoubleArray,
+    top_p: float | DoubleArray,
+    forbidden: int | None,
+    *,
+    top_k: int | npt.NDArray[np.int64] = 0,
 ) -> npt.NDArray[np.int64]:
     """Token ids (B) from logits (B, V) and one uniform number in [0, 1) per row.
 
-    Temperature 0 takes the most likely token. `top_p` keeps the smallest set of tokens whose
-    probability reaches it (nucleus sampling; Holtzman et al., arXiv 1904.09751, section 3.1).
-    `forbidden` is never drawn: the unknown token stands for no text.
+    How a row is drawn is given for all (a number) or for each (B); no row has a say in another's token.
     """
+    weights = cumulative(logits, temperature, top_p, forbidden, top_k=top_k)
+    draws = uniforms[:, None] * weights[:, -1:]
+    return np.asarray((weights <= draws).sum(axis=-1), dtype=np.int64)
+
+
+def cumulative(
+    logits: FloatArray,
+    temperature: float | DoubleArray,
+    top_p: float | DoubleArray,
+    forbidden: int | None,
+    *,
+    top_k: int | npt.NDArray[np.int64] = 0,
+) -> DoubleArray:
+    """Running sums (B, V) of the tokens' weights: a uniform share of the last one falls on a token as often
+    as it is to be drawn.
+
+    Temperature 0 gives all weight to the most likely token. `top_k` keeps so many of the likeliest (0: all),
+    `top_p` the smallest set of tokens whose probability reaches it (nucleus sampling; Holtzman et al.,
+    arXiv 1904.09751, section 3.1). `forbidden` has no weight: the unknown token stands for no text.
+    """
+    gaps = logits.astype(np.float64)
     if forbidden is not None and logits.shape[-1] > 1:
-        logits = logits.copy()
-        logits[:, forbidden] = -np.inf
-    if temperature == 0:
-        return np.asarray(logits.argmax(axis=-1), dtype=np.int64)
+        gaps[:, forbidden] = -np.inf
+    gaps -= gaps.max(axis=-1, keepdims=True)
+    heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), len(gaps))
+    greedy = np.flatnonzero(heat == 0)
     with np.errstate(over="ignore"):  # at a tiny temperature the gaps to the best are infinite, as they should be
-        gaps = (logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)) / temperature
-    probabilities = np.exp(log_softmax(gaps))
-    if top_p < 1:
-        probabilities = _nucleus(probabilities, top_p)
-    cumulative = probabilities.cumsum(axis=-1)
-    draws = uniforms[:, None] * cumulative[:, -1:]
-    return np.asarray((cumulative <= draws).sum(axis=-1), dtype=np.int64)
+        weights = np.exp(gaps / np.where(heat == 0, 1.0, heat)[:, None])
+    if len(greedy):
+        best = gaps[greedy].argmax(axis=-1)
+        weights[greedy] = 0
+        weights[greedy, best] = 1
+    if np.any(np.asarray(top_k) > 0) or np.any(np.asarray(top_p) < 1):
+        weights = _likeliest(weights, np.asarray(top_p), np.asarray(top_k))
+    return np.asarray(weights.cumsum(axis=-1))
 
 
-def _nucleus(probabilities: npt.NDArray[np.float64], top_p: float) -> npt.NDArray[np.float64]:
-    order = np.argsort(-probabilities, axis=-1, kind="stable")
-    ranked = np.take_along_axis(probabilities, order, axis=-1)
-    outside = ranked.cumsum(axis=-1) - ranked >= top_p  # mass before this token already suffices
-    ranked[outside] = 0
-    kept = np.zeros_like(probabilities)
-    np.put_along_axis(kept, order, ranked, axis=-1)
+def _likeliest(weights: DoubleArray, top_p: DoubleArray, top_k: npt.NDArray[np.int64]) -> DoubleArray:
+    """The weights inside `top_k` and the nucleus; 0 for the rest."""
+    order = np.argsort(-weights, axis=-1, kind="stable")
+    ranked = np.take_along_axis(weights, order, axis=-1)
+    limit = np.where(top_k > 0, top_k, weights.shape[-1]).reshape(-1, 1)
+    ranked = np.where(np.arange(weights.shape[-1]) < limit, ranked, 0.0)
+    before = ranked.cumsum(axis=-1) - ranked
+    enough = top_p.reshape(-1, 1) * ranked.sum(axis=-1, keepdims=True)
+    kept = np.zeros_like(weights)
+    np.put_along_axis(kept, order, np.where(before < enough, ranked, 0.0), axis=-1)
     return kept

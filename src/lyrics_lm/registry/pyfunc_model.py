@@ -21,7 +21,7 @@ with warnings.catch_warnings():
             self._generator = Generator(bundle.read(Path(context.artifacts["bundle"])))
 
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-            from lyrics_lm.inference.generator import Sampling
+            from lyrics_lm.inference.stream import Sampling
 
             asked = params or {}
             sampling = Sampling(
@@ -33,7 +33,7 @@ with warnings.catch_warnings():
             return [self._complete(str(prompt), sampling) for prompt in prompts]
 
         def _complete(self, prompt: str, sampling: Any) -> str:
-            pieces = self._generator.generate(self._generator.encode(prompt), sampling)
+            pieces = self._generator.generate(self._generator.vocabulary.encode(prompt), sampling)
             return prompt + "".join(piece.text for piece in pieces)
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lyrics_lm.errors import BusyError
 from lyrics_lm.records import TrafficRecord
 from lyrics_lm.serving.completions import Answer, PromptError
 from lyrics_lm.serving.live import LiveModel, Serving
@@ -141,6 +142,8 @@ class Api:
             return Answer(asked, serving, request.scope[_REQUEST]), serving
         except PromptError as error:
             raise HttpError(400, str(error), param="prompt") from error
+        except BusyError as error:
+            raise HttpError(429, str(error), code="rate_limit_exceeded") from error
 
     async def _whole(self, answer: Answer) -> Completion:
         try:
@@ -230,7 +233,7 @@ class Headers:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)  # registered for this class alone
-    headers = {"retry-after": "2"} if error.status == 503 else None
+    headers = {"retry-after": "2"} if error.status in (429, 503) else None
     return Response(error.body.model_dump_json(), error.status, headers, media_type="application/json")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from lyrics_lm import bundle, durable, rollout
 from lyrics_lm.errors import ConformanceError, DeliveryError, LyricsError, MachineError
 from lyrics_lm.inference.generator import Generator
+from lyrics_lm.inference.scheduler import Load, Scheduler
 from lyrics_lm.records import Deployment, KnownAnswer, LiveVersion, Observed, to_json
 
 logger = logging.getLogger("lyrics_lm.serving")
@@ -27,6 +28,7 @@ class Serving:
     """A loaded version and the deployment that put it here. Streams keep the one they began with."""
 
     generator: Generator
+    scheduler: Scheduler
     version: LiveVersion
     since: float
     reason: str
@@ -40,6 +42,7 @@ class LiveModel:
         self._changed = asyncio.Event()
 
     def swap(self, serving: Serving) -> None:
+        """Send new requests to `serving`; the version before it is let go with its last stream."""
         self.current = serving
         self._changed.set()
         self._changed = asyncio.Event()
@@ -52,14 +55,20 @@ class LiveModel:
         return waiting.is_set()
 
 
-def load(version: LiveVersion, deployment: Deployment) -> Serving:
-    """Load, warm and check one version; raises `LyricsError` when it must not serve."""
+def load(
+    version: LiveVersion, deployment: Deployment, observe: Callable[[str, Load], None] = lambda *_: None
+) -> Serving:
+    """Load, warm and check one version; raises `LyricsError` when it must not serve.
+
+    `observe` is told, by digest, what the version has to do.
+    """
     read = bundle.read(Path(version.path))
     if read.digest != version.digest:
         raise ConformanceError(f"{version.path} holds bundle {read.digest[:12]}, not {version.digest[:12]}")
     generator = Generator(read)
     check_known_answer(generator, read.manifest.known_answer)
-    return Serving(generator, version, deployment.time, deployment.reason)
+    scheduler = Scheduler(generator.batch, lambda load: observe(version.digest, load))
+    return Serving(generator, scheduler, version, deployment.time, deployment.reason)
 
 
 def check_known_answer(generator: Generator, known: KnownAnswer) -> None:

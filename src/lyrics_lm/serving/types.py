@@ -29,6 +29,7 @@ class CompletionRequest(BaseModel):
     max_tokens: int | None = Field(16, ge=0, le=MAX_TOKENS)
     temperature: float | None = Field(1.0, ge=0, le=2)
     top_p: float | None = Field(1.0, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0)
     n: int | None = Field(1, ge=1, le=16)
     stop: str | list[str] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)

@@ -12,7 +12,8 @@ def generate(
     settings: Settings, prompt: str, *, max_tokens: int, temperature: float, seed: int | None
 ) -> Iterator[str]:
     """The prompt, then pieces of text as they are drawn. Raises `ServiceError` when nothing is live."""
-    from lyrics_lm.inference.generator import Generator, Sampling
+    from lyrics_lm.inference.generator import Generator
+    from lyrics_lm.inference.stream import Sampling
 
     live = rollout.read(settings.home, "local").live
     if live is None:
@@ -20,5 +21,5 @@ def generate(
     generator = Generator(bundle.read(Path(live.path)))
     yield prompt
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    for piece in generator.generate(generator.encode(prompt), sampling):
+    for piece in generator.generate(generator.vocabulary.encode(prompt), sampling):
         yield piece.text

@@ -35,7 +35,7 @@ def score(bundle: Bundle, dataset_folder: Path) -> EvalReport:
     from lyrics_lm.corpus import dataset
     from lyrics_lm.evaluation.scoring import score
     from lyrics_lm.inference.engine import Engine
-    from lyrics_lm.inference.generator import load_tokenizer
+    from lyrics_lm.inference.vocabulary import load_tokenizer
 
     songs = dataset.split_songs(dataset_folder, SPLIT)
     texts = songs["text"].to_list()

@@ -206,12 +206,14 @@ def _finish_run(uri: str, settings: Settings, run: str, made: bundle.Bundle) -> 
 
 def _samples(made: bundle.Bundle) -> str:
     """Three texts from the start of a song, at three temperatures."""
-    from lyrics_lm.inference.generator import Generator, Sampling
+    from lyrics_lm.inference.generator import Generator
+    from lyrics_lm.inference.stream import Sampling
 
     generator = Generator(made)
     texts = []
     for temperature in (0.5, 0.8, 1.0):
-        pieces = generator.generate(generator.encode(""), Sampling(max_tokens=300, temperature=temperature, seed=1))
+        sampling = Sampling(max_tokens=300, temperature=temperature, seed=1)
+        pieces = generator.generate(generator.vocabulary.encode(""), sampling)
         texts.append(f"# temperature {temperature}\n" + "".join(piece.text for piece in pieces))
     return "\n\n".join(texts) + "\n"
 

@@ -12,8 +12,10 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
+from onnx import helper
 from torch import Tensor, nn
 
+from lyrics_lm.bundle import IN_PLACE
 from lyrics_lm.errors import ModelError
 from lyrics_lm.training.bigram import OPSET
 from lyrics_lm.training.model import Stateful, state_of, where
@@ -46,7 +48,10 @@ def export(model: nn.Module, context: int, vocab_size: int, path: Path) -> None:
         reason = where(error.__cause__ or error, Path(type(model).forward.__code__.co_filename))
         raise ModelError(f"the model cannot be exported to ONNX: {reason}; {_REMEDY}") from error
     assert program is not None  # None is for the old exporter
-    onnx.save(_anonymous(program.model_proto), path)
+    proto = _anonymous(program.model_proto)
+    if getattr(model, "in_place", False):
+        helper.set_model_props(proto, {IN_PLACE: "1"})
+    onnx.save(proto, path)
     _compare(graph, model, context, vocab_size, names, path)
 
 

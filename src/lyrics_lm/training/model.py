@@ -25,7 +25,8 @@ class Stateful(Protocol):
 
     `state` lists its tensors for one sequence; they start as zeros. `step` takes tokens (B, T),
     lengths (B) of valid tokens per row (left-aligned; what is behind them must not matter) and the
-    state with batch in front; it gives logits (B, T, V) and the next state.
+    state with batch in front; it gives logits (B, T, V) and the next state. A model whose exported step
+    may write the next state over the state where T is 1 says so by an attribute `in_place`.
     """
 
     state: tuple[StateSpec, ...]

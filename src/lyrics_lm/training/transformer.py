@@ -11,6 +11,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.onnx import ops as onnx_ops
 
 from lyrics_lm.records import StateSpec
 
@@ -28,6 +29,8 @@ class Transformer(nn.Module):
     """
 
     frequencies: Tensor
+    # The slot that a single token is written to is one that it cannot see.
+    in_place = True
 
     def __init__(self, vocab_size: int, context: int, layers: int, width: int, heads: int) -> None:
         super().__init__()
@@ -53,8 +56,9 @@ class Transformer(nn.Module):
         rotation = self._rotation(positions)
         x = norm(self.embedding(tokens))  # (B, T, C)
         for block in self._layers:
-            query, key, value = block.project(x, rotation)
-            x = block.mix(x, query, (key,), (value,), visible)
+            pair, value = block.project(x)
+            query, key = rotate(pair, rotation).chunk(2, dim=1)
+            x = block.mix(x, attend(query, key, value, visible))
         logits: Tensor = self.head(norm(x))
         return logits
 
@@ -63,29 +67,30 @@ class Transformer(nn.Module):
 
         Each is a ring: position p stands in slot p % W, so that a new token overwrites the one that leaves
         the window, and nothing is moved. What is not to be kept goes to the slot W, which nobody sees.
+        Rotation and attention are ONNX's own operators, each one node of the exported graph.
         """
         *rings, position = state
         time = torch.arange(tokens.shape[1], device=tokens.device)  # (T)
         slots = torch.arange(self.context + 1, device=tokens.device)  # (W + 1)
-        new = position[:, None] + time  # (B, T)
-        latest = position[:, None] - 1
+        new = position[:, None] + time  # (B, T); all else follows from it, so that `position` is read once
+        latest = new[:, :1] - 1
         held = torch.where(slots < self.context, latest - (latest - slots) % self.context, -1)  # (B, W + 1)
         visible = self._visible(new, torch.cat([held, new], dim=1))[:, None]  # (B, 1, T, W + 1 + T)
         kept = (time < lengths[:, None]) & (time >= lengths[:, None] - self.context)
         target = places(torch.where(kept, new % self.context, self.context), rings[0].shape[1])
-        kept = kept[:, None, :, None]  # (B, 1, T, 1)
-        rotation = self._rotation(new[:, None])
+        cosine, sine = self._rotation(new)
         following = []
         x = norm(self.embedding(tokens))
         for block, keys, values in zip(self._layers, rings[::2], rings[1::2], strict=True):
-            query, key, value = block.project(x, rotation)
-            x = block.mix(x, query, (keys, key), (values, value), visible)
-            following += [
-                keys.index_put(target, key.where(kept, 0.0)),
-                values.index_put(target, value.where(kept, 0.0)),
-            ]
+            pair, value = block.project(x)
+            query, key = onnx_ops.rotary_embedding(pair, cosine, sine).chunk(2, dim=1)
+            every_key, every_value = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
+            scale = query.shape[-1] ** -0.5
+            gathered, *_ = onnx_ops.attention(query, every_key, every_value, attn_mask=visible, scale=scale)
+            x = block.mix(x, gathered)
+            following += [keys.index_put(target, key), values.index_put(target, value)]
         logits: Tensor = self.head(norm(x))
-        return logits, *following, position + lengths
+        return logits, *following, new[:, 0] + lengths
 
     @property
     def _layers(self) -> Sequence["Block"]:
@@ -115,27 +120,25 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.down.weight)
 
-    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, H, T, D), the first two turned to their positions."""
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys (B, 2 H, T, D), still to be turned to their positions, and values (B, H, T, D)."""
         batch, time, width = x.shape
         qkv = self.qkv(norm(x)).view(batch, time, 3 * self.heads, width // self.heads).transpose(1, 2)
-        turned = rotate(norm(qkv[:, : 2 * self.heads]), rotation)
-        return turned[:, : self.heads], turned[:, self.heads :], qkv[:, 2 * self.heads :]
+        return norm(qkv[:, : 2 * self.heads]), qkv[:, 2 * self.heads :]
 
-    def mix(
-        self, x: Tensor, query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], visible: Tensor
-    ) -> Tensor:
-        """Let every position gather from those visible to it, then think for itself. Keys and values may
-        come in parts, which stand side by side in `visible` (..., Q, K)."""
-        batch, time, width = x.shape
-        scores = torch.cat([query @ part.transpose(-2, -1) for part in keys], dim=-1) * query.shape[-1] ** -0.5
-        weights = (
-            scores.masked_fill(~visible, float("-inf")).softmax(dim=-1).split([part.shape[2] for part in keys], -1)
-        )
-        gathered = sum(weight @ part for weight, part in zip(weights, values, strict=True))
-        x = x + self.out(gathered.transpose(1, 2).reshape(batch, time, width))
+    def mix(self, x: Tensor, gathered: Tensor) -> Tensor:
+        """Take in what every position gathered (B, H, T, D), then think for itself."""
+        x = x + self.out(gathered.transpose(1, 2).reshape(x.shape))
         thought: Tensor = self.down(F.relu(self.up(norm(x))).square())
         return x + thought
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
+    """Scaled dot-product attention (B, H, T, D) over the positions visible (Q, K) to each. Written out:
+    torch's own is slower at these sizes, forward and back."""
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    gathered: Tensor = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1) @ value
+    return gathered
 
 
 def norm(x: Tensor) -> Tensor:

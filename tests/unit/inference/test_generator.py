@@ -11,7 +11,9 @@ from bundles import VOCAB, bigram_bundle, bigram_graph, character_tokenizer, gra
 from lyrics_lm.bundle import TOKENIZER
 from lyrics_lm.corpus.text import SONG_BREAK
 from lyrics_lm.errors import ConformanceError
-from lyrics_lm.inference.generator import Generator, Sampling, _StopStrings, load_tokenizer, unknown_token
+from lyrics_lm.inference.generator import Generator
+from lyrics_lm.inference.stream import Sampling
+from lyrics_lm.inference.vocabulary import StopStrings, load_tokenizer, unknown_token
 
 SIZE = len(VOCAB) + 1
 
@@ -35,8 +37,14 @@ def cycle(directory, tokens):
 
 
 def text_of(generator, prompt, choice=0, **sampling):
-    ids = generator.encode(prompt) if isinstance(prompt, str) else prompt
+    ids = generator.vocabulary.encode(prompt) if isinstance(prompt, str) else prompt
     return "".join(piece.text for piece in generator.generate(ids, Sampling(**sampling), choice=choice))
+
+
+def scored(generator, prompt, top):
+    """The scores of a prompt's own tokens."""
+    [piece] = generator.generate(prompt, Sampling(max_tokens=0, logprobs=top, echo_scores=True))
+    return piece.scores
 
 
 @pytest.mark.parametrize("kind", ["tiny", "stateful"])
@@ -70,7 +78,7 @@ def test_temperature_zero_follows_the_likeliest_token(tiny):
     """Greedy text is the path of largest logits, the unknown token left out."""
     logits = table(SIZE, 0)
     logits[:, 0] = -np.inf
-    at, expected = tiny.encode("a")[0], ""
+    at, expected = tiny.vocabulary.encode("a")[0], ""
     for _ in range(20):
         at = int(logits[at].argmax())
         expected += VOCAB[at - 1]
@@ -80,13 +88,14 @@ def test_temperature_zero_follows_the_likeliest_token(tiny):
 def test_pieces_tell_how_a_text_ended(tmp_path):
     """`length` on the last of `max_tokens`, `stop` where a stop string is met, nothing before."""
     generator = cycle(tmp_path / "b", "abcde")
-    pieces = list(generator.generate(generator.encode("a"), Sampling(max_tokens=5)))
-    assert [piece.finish for piece in pieces] == [None] * 4 + ["length"]
-    assert [piece.tokens for piece in pieces] == [1] * 5
-    pieces = list(generator.generate(generator.encode("a"), Sampling(max_tokens=9, stop=("ab",))))
-    assert "".join(piece.text for piece in pieces) == "bcde"
-    assert [piece.finish for piece in pieces] == [None] * 5 + ["stop"]
-    assert list(generator.generate(generator.encode("a"), Sampling(max_tokens=0))) == []
+    prompt = generator.vocabulary.encode("a")
+    pieces = list(generator.generate(prompt, Sampling(max_tokens=200)))
+    assert [piece.finish for piece in pieces] == [None] * (len(pieces) - 1) + ["length"]
+    assert sum(piece.tokens for piece in pieces) == 200
+    [piece] = generator.generate(prompt, Sampling(max_tokens=9, stop=("ab",)))
+    assert (piece.text, piece.tokens, piece.finish) == ("bcde", 6, "stop")
+    [piece] = generator.generate(prompt, Sampling(max_tokens=0))
+    assert (piece.text, piece.tokens, piece.finish) == ("", 0, "length")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_stop_strings_are_found_across_token_borders_and_left_out(tmp_path, stop
 
 def test_logprobs_are_those_of_softmax(tiny):
     """Of the model as it is, before temperature, nucleus and ban; `top` holds the likeliest and the drawn."""
-    prompt = tiny.encode("la")
+    prompt = tiny.vocabulary.encode("la")
     sampling = Sampling(max_tokens=30, seed=2, temperature=1.5, top_p=0.9, logprobs=3)
     scores = [score for piece in tiny.generate(prompt, sampling) for score in piece.scores]
     expected = log_softmax(table(SIZE, 0).astype(np.float64), axis=-1)
@@ -118,7 +127,7 @@ def test_logprobs_are_those_of_softmax(tiny):
     for score in scores:
         token = VOCAB.index(score.token) + 1
         assert score.logprob == pytest.approx(expected[at, token], abs=1e-5)
-        best = {tiny.decode([int(other)]) for other in np.argsort(-expected[at])[:3]}
+        best = {tiny.vocabulary.decode([int(other)]) for other in np.argsort(-expected[at])[:3]}
         assert set(score.top) == best | {score.token}
         assert score.top[score.token] == score.logprob
         at = token
@@ -134,8 +143,8 @@ def test_asking_for_logprobs_changes_no_text(stateful):
 def test_a_prompt_is_scored_token_by_token(kind, request):
     """Each token given all before it, as if it had been generated; the first has no score."""
     generator = request.getfixturevalue(kind)
-    ids = generator.encode("la la, love")
-    scores = generator.score_prompt(ids, 2)
+    ids = generator.vocabulary.encode("la la, love")
+    scores = scored(generator, ids, 2)
     assert [score.token for score in scores] == list("la la, love")
     assert (scores[0].logprob, scores[0].top) == (None, None)
     for place in range(1, len(ids)):
@@ -147,7 +156,7 @@ def test_a_prompt_is_scored_token_by_token(kind, request):
 
 def test_no_top_asked_for_gives_none(tiny):
     """With `logprobs` 0 there are log-probabilities of what was drawn, and no table."""
-    assert all(score.top is None for score in tiny.score_prompt(tiny.encode("la"), 0))
+    assert all(score.top is None for score in scored(tiny, tiny.vocabulary.encode("la"), 0))
 
 
 def test_the_unknown_token_is_never_generated(tmp_path):
@@ -163,13 +172,13 @@ def test_the_unknown_token_is_never_generated(tmp_path):
 
 def test_an_unknown_character_in_a_prompt_is_one_unknown_token(tiny):
     """A prompt in any script can be continued."""
-    assert tiny.encode("a✓b") == [tiny.encode("a")[0], 0, tiny.encode("b")[0]]
+    assert tiny.vocabulary.encode("a✓b") == [tiny.vocabulary.encode("a")[0], 0, tiny.vocabulary.encode("b")[0]]
     assert len(text_of(tiny, "愛", max_tokens=5)) == 5
 
 
 def test_an_empty_prompt_is_the_start_of_a_song(tiny):
     """The model then reads what stands between songs, so it begins a new one."""
-    assert tiny.encode("") == tiny.encode(SONG_BREAK) == [1, 1, 1]
+    assert tiny.vocabulary.encode("") == tiny.vocabulary.encode(SONG_BREAK) == [1, 1, 1]
     assert len(text_of(tiny, "", max_tokens=12, seed=1)) == 12
 
 
@@ -216,7 +225,7 @@ stop_strings = st.lists(st.text("ab\n", min_size=1, max_size=5), max_size=4)
 @settings(max_examples=400, deadline=None)
 def test_stop_strings_agree_with_a_search_of_the_whole_text(pieces, stops):
     """Fed piece by piece, what is shown is the text up to the first stop string in what was read so far."""
-    watch, shown, read, stopped = _StopStrings(stops), "", "", False
+    watch, shown, read, stopped = StopStrings(stops), "", "", False
     for piece in pieces:
         read += piece
         text, stopped = watch.feed(piece)
