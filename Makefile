@@ -22,6 +22,7 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 
 bench: setup  ## every claim against its baseline
+	$(BIN)/pip install --quiet --editable '.[bench]' --constraint constraints.txt
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 $(VENV)/.installed: pyproject.toml constraints.txt

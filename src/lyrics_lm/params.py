@@ -73,6 +73,12 @@ class TrainingParams(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class ServingParams(_Section):
+    """`workers` processes answer requests; one writes about as much as one core can."""
+
+    workers: int = Field(1, ge=1, le=64)
+
+
 class GateParams(_Section):
     """Limits a version must keep: milliseconds per token over the champion's, and megabytes."""
 
@@ -88,6 +94,7 @@ class Params(_Section):
     model: ModelParams = ModelParams()
     training: TrainingParams = TrainingParams()
     gates: GateParams = GateParams()
+    serving: ServingParams = ServingParams()
 
 
 @dataclass(frozen=True)

@@ -107,13 +107,16 @@ def _append(
     return deployment
 
 
-def observed_path(home: Path, target: str) -> Path:
-    return home / "rollouts" / f"{target}.observed.json"
+def observations(home: Path, target: str) -> Path:
+    """Where each process that serves at `target` reports, in a file of its own."""
+    return home / "rollouts" / f"{target}.observed"
 
 
-def observed(home: Path, target: str) -> Observed | None:
-    """What the service at `target` last reported; None before it ever did."""
-    try:
-        return from_json(observed_path(home, target).read_bytes(), Observed)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
+def observe(home: Path, target: str, seen: Observed) -> None:
+    """Report, in the place of what that process reported before."""
+    durable.write(observations(home, target) / f"{seen.pid}.json", to_json(seen))
+
+
+def observed(home: Path, target: str) -> list[Observed]:
+    """What each process last reported, those that have ended since included."""
+    return [from_json(file.read_bytes(), Observed) for file in sorted(observations(home, target).glob("[0-9]*.json"))]

@@ -81,6 +81,11 @@ def test_health_and_metrics_answer(up):
         answer = httpx.get(up.url + path)
         assert answer.status_code == 200
         assert answer.headers["x-request-id"]
+    httpx.post(f"{up.url}/v1/completions", json={"prompt": PROMPT, "max_tokens": 9})
+    counted = httpx.get(f"{up.url}/metrics").text
+    digest = up.live()["digest"]
+    for name in ("requests_total", "tokens_total", "batch_size", "queue_depth", "time_to_first_token_seconds_count"):
+        assert f'lyrics_lm_{name}{{digest="{digest}"' in counted
 
 
 def test_why_leads_from_an_answer_to_its_commit(up):
@@ -183,11 +188,11 @@ def test_the_champion_generates_through_plain_mlflow(up):
 def test_a_killed_process_is_started_again(up, role):
     """kill -9 of any part: the rest goes on, and the part is back with what it served."""
     before = up.live()
-    pid = up.pids(role)[0]
-    os.kill(pid, signal.SIGKILL)
+    pids = set(up.pids(role))
+    os.kill(up.pids(role)[0], signal.SIGKILL)
     if role != "service":
         assert up.live() == before
-    wait_for(lambda: [other for other in up.pids(role) if other != pid] or None, seconds=30)
+    wait_for(lambda: up.pids(role) and not pids & set(up.pids(role)), seconds=30)  # its orphans are stopped too
     assert up.wait_live(version=before["version"], seconds=30)["digest"] == before["digest"]
 
 

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from lyrics_lm import rollout
 from lyrics_lm.errors import DeliveryError
-from lyrics_lm.records import Deployment, LiveVersion, Verdict
+from lyrics_lm.records import Deployment, LiveVersion, Observed, Verdict
 from lyrics_lm.rollout import Rollout
 
 _SWAP_SECONDS = 20
@@ -44,14 +44,15 @@ class Local:
         return FileLock(file)
 
     def _wait(self, deployment: Deployment) -> None:
-        """Wait for a running service to take the deployment up; without one it stands as a wish."""
+        """Wait until every process of a running service has taken the deployment up; without a service it
+        stands as a wish."""
         give_up = time.monotonic() + _SWAP_SECONDS
-        while self._service_runs():
-            seen = rollout.observed(self._home, self.name)
-            if seen and seen.deployment == deployment.id:
-                if seen.error:
-                    rollout.withdraw(self._home, self.name, deployment)
-                    raise DeliveryError(f"the service keeps its old version: {seen.error}")
+        while serving := self._serving():
+            error = next((seen.error for seen in serving if seen.deployment == deployment.id and seen.error), None)
+            if error:
+                rollout.withdraw(self._home, self.name, deployment)
+                raise DeliveryError(f"the service keeps its old version: {error}")
+            if all(seen.deployment == deployment.id for seen in serving):
                 return
             if time.monotonic() > give_up:
                 rollout.withdraw(self._home, self.name, deployment)
@@ -60,7 +61,14 @@ class Local:
                 )
             time.sleep(0.01)
 
-    def _service_runs(self) -> bool:
-        """Whether the process that last reported here still lives."""
-        seen = rollout.observed(self._home, self.name)
-        return seen is not None and psutil.pid_exists(seen.pid)
+    def _serving(self) -> list[Observed]:
+        """What the processes that live say they serve."""
+        return [seen for seen in rollout.observed(self._home, self.name) if _lives(seen)]
+
+
+def _lives(seen: Observed) -> bool:
+    """Whether the process that reported is still there, and not another one of that number."""
+    try:
+        return psutil.Process(seen.pid).create_time() <= seen.time
+    except psutil.NoSuchProcess:
+        return False

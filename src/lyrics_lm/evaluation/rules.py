@@ -13,7 +13,7 @@ from lyrics_lm import bundle
 from lyrics_lm.bundle import Bundle
 from lyrics_lm.corpus.text import SONG_BREAK
 from lyrics_lm.inference.engine import Engine, FloatArray, IntArray
-from lyrics_lm.inference.sampler import random_stream, sample
+from lyrics_lm.inference.sampler import Draw, random_stream, sample
 from lyrics_lm.inference.vocabulary import load_tokenizer, unknown_token
 from lyrics_lm.records import StateSpec
 
@@ -246,12 +246,13 @@ def _generation(trial: Trial) -> str:
     prompt = trial.encode(SONG_BREAK) or list(trial.opened.manifest.known_answer.tokens)
     logits, state = engine.advance([np.array(prompt, dtype=np.int64)], engine.start())
     drawn: list[int] = []
+    plainly = Draw.of([1.0], [1.0], [0], None)
     for _ in range(_GENERATED):
         if not np.isfinite(logits).all():
             raise Broken(
                 f"logits after {len(drawn)} generated tokens are not finite", "train or export the model again"
             )
-        drawn.append(int(sample(logits, randomness.random(1), 1.0, 1.0, None)[0]))
+        drawn.append(int(sample(logits, randomness.random(1), plainly)[0]))
         if trial.tokenizer.id_to_token(drawn[-1]) is None:
             raise Broken(f"the tokenizer has no token {drawn[-1]}", "number its tokens 0 to vocab_size - 1")
         logits, state = engine.advance([np.array(drawn[-1:])], state)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lyrics_lm.inference.engine import Engine, FloatArray, IntArray
+from lyrics_lm.inference.engine import Engine, FloatArray
 from lyrics_lm.inference.lanes import Reading, TableLanes, lanes
-from lyrics_lm.inference.sampler import DoubleArray, cumulative, sample
+from lyrics_lm.inference.sampler import Draw, cumulative, sample
 from lyrics_lm.inference.stream import Sampling, Stream
 
 _READERS = 8  # prompts read at once: a chunk of each costs running streams a few steps, never more
@@ -29,26 +29,27 @@ class Batch:
         self._walks = _Walks(self._lanes.table, forbidden) if walks else None  # type: ignore[union-attr]
         self._reading: list[tuple[Stream, Reading]] = []
         self._running: list[Stream] = []
-        self.written = 0  # tokens, in all
+        self.written = 0  # tokens drawn, in all
         self._logits = np.empty((0, engine.vocab_size), dtype=np.float32)
-        self._how: tuple[DoubleArray, DoubleArray, IntArray] | None = None
+        self._draw: Draw | None = None
 
     def __len__(self) -> int:
         return len(self._reading) + len(self._running)
 
-    @property
-    def running(self) -> int:
-        return len(self._running)
-
     def add(self, stream: Stream) -> None:
         self._reading.append((stream, Reading(stream.prompt)))
 
+    @property
+    def written_to(self) -> Sequence[Stream]:
+        """The streams that each turn adds to."""
+        return self._running
+
     def turn(self) -> list[Stream]:
-        """Read a chunk of some prompts, then write a token of every stream; returns those with news."""
-        touched = self._read()
+        """Read a chunk of some prompts, then write on in every stream; returns those that began or ended."""
+        urgent = self._read()
         if self._running:
-            touched += self._write()
-        return touched
+            urgent += self._write()
+        return urgent
 
     def abandon(self, error: Exception) -> list[Stream]:
         """End all streams with that error; returns them. The batch is not to be used again."""
@@ -63,7 +64,8 @@ class Batch:
         now, later = self._reading[:_READERS], self._reading[_READERS:]
         if not now:
             return []
-        done, unread = [], []
+        done: list[Stream] = []
+        unread = []
         fresh = []
         for (stream, reading), logits in zip(now, self._lanes.read([reading for _, reading in now]), strict=True):
             stream.read(logits)
@@ -73,41 +75,35 @@ class Batch:
                 self._lanes.join(reading)
                 self._running.append(stream)
                 fresh.append(logits[-1:])
-            if stream.sampling.echo_scores or stream.ended:
+            if stream.ended:
                 done.append(stream)
         self._reading = later + unread  # who was read makes room for who was not
         if fresh:
-            self._logits, self._how = np.concatenate([self._logits, *fresh]), None
+            self._logits, self._draw = np.concatenate([self._logits, *fresh]), None
         return done
 
     def _write(self) -> list[Stream]:
         streams = self._running
-        if self._walks:
-            drawn = [self._walks.walk(stream) for stream in streams]
-        else:
-            drawn = [[token] for token in self._draw().tolist()]
-        for stream, tokens, logits in zip(streams, drawn, self._logits, strict=True):
-            stream.feed(tokens, logits)
-            self.written += len(tokens)
-        touched = list(streams)
+        drawn = [self._walks.walk(stream) for stream in streams] if self._walks else self._sample()
+        self.written += sum(map(len, drawn))
+        urgent = []
+        for row, (stream, tokens) in enumerate(zip(streams, drawn, strict=True)):
+            if stream.feed(tokens, self._logits[row] if stream.is_scored else None):
+                urgent.append(stream)
         self._drop_ended()
         if self._running:
             self._logits = self._lanes.step(np.array([stream.last for stream in self._running], dtype=np.int64))
         else:
             self._logits = self._logits[:0]
-        return touched
+        return urgent
 
-    def _draw(self) -> IntArray:
-        if self._how is None:
+    def _sample(self) -> list[tuple[int]]:
+        if self._draw is None:
             how = [stream.sampling for stream in self._running]
-            self._how = (
-                np.array([one.temperature for one in how]),
-                np.array([one.top_p for one in how]),
-                np.array([one.top_k for one in how], dtype=np.int64),
-            )
-        temperature, top_p, top_k = self._how
+            settings = ([one.temperature for one in how], [one.top_p for one in how], [one.top_k for one in how])
+            self._draw = Draw.of(*settings, self._forbidden)
         uniforms = np.array([stream.uniform() for stream in self._running])
-        return sample(self._logits, uniforms, temperature, top_p, self._forbidden, top_k=top_k)
+        return list(zip(sample(self._logits, uniforms, self._draw).tolist()))
 
     def _drop_ended(self) -> None:
         for row in reversed(range(len(self._running))):
@@ -117,7 +113,7 @@ class Batch:
                 last = self._running.pop()
                 if row < len(self._running):
                     self._running[row] = last
-                self._how = None
+                self._draw = None
 
 
 class _Walks:
@@ -134,8 +130,7 @@ class _Walks:
         """The next tokens of a stream: one where each is scored, as many as a turn may take elsewhere."""
         rows, token, uniform = self._sums(stream.sampling), stream.last, stream.uniform
         tokens = []
-        scored = stream.sampling.logprobs is not None
-        for _ in range(1 if scored else min(_STRIDE, stream.sampling.max_tokens - stream.tokens)):
+        for _ in range(1 if stream.is_scored else min(_STRIDE, stream.sampling.max_tokens - stream.tokens)):
             row = rows[token]
             token = bisect_right(row, uniform() * row[-1])
             tokens.append(token)
@@ -144,8 +139,9 @@ class _Walks:
     def _sums(self, how: Sampling) -> list[list[float]]:
         key = (how.temperature, how.top_p, how.top_k)
         if key not in self._rows:
-            sums = cumulative(self._table, how.temperature, how.top_p, self._forbidden, top_k=how.top_k)
-            self._rows[key] = sums.tolist()
+            size = len(self._table)
+            draw = Draw.of([how.temperature] * size, [how.top_p] * size, [how.top_k] * size, self._forbidden)
+            self._rows[key] = cumulative(self._table, draw).tolist()
             if len(self._rows) > self._KEPT:
                 self._rows.popitem(last=False)
         return self._rows[key]

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from lyrics_lm.inference.engine import Engine, FloatArray, IntArray, State
 
 CHUNK = 32  # tokens of a prompt that are read at once
-_ROWS = 4  # by so many rows a batch grows and shrinks, so that most sequences join without moving the others
 _LARGEST_TABLE = 4096  # tokens: 64 MB of logits
 
 
@@ -73,7 +72,7 @@ class StateLanes:
         self._engine = engine
         self._count = 0
         self._tensors = engine.start(0).tensors
-        self._resize(_ROWS)
+        self._resize(1)
 
     def read(self, readings: Sequence[Reading]) -> list[FloatArray]:
         rows = _rounded(len(readings))
@@ -91,7 +90,7 @@ class StateLanes:
 
     def join(self, reading: Reading) -> None:
         if self._count == len(self._tokens):
-            self._resize(self._count + _ROWS)
+            self._resize(_rounded(self._count + 1))
         for tensor, past in zip(self._tensors, reading.tensors, strict=True):
             tensor[self._count] = past
         self._count += 1
@@ -100,7 +99,7 @@ class StateLanes:
         self._count -= 1
         for tensor in self._tensors:
             tensor[row] = tensor[self._count]
-        if len(self._tokens) - self._count >= 2 * _ROWS:
+        if len(self._tokens) - self._count >= 2 * _group(self._count):
             self._resize(_rounded(self._count))
 
     def step(self, tokens: IntArray) -> FloatArray:
@@ -180,6 +179,13 @@ class WindowLanes:
         return logits[np.arange(len(tokens)), lengths[: len(tokens)] - 1]
 
 
+def _group(rows: int) -> int:
+    """By so many rows a batch of that size grows and shrinks: most sequences join without moving the others,
+    and few rows run empty."""
+    return 1 if rows < 2 else max(4, 2 ** (rows.bit_length() - 3))
+
+
 def _rounded(rows: int) -> int:
-    """At least one group of rows, and whole ones."""
-    return max(_ROWS, -(-rows // _ROWS) * _ROWS)
+    """Whole groups of rows that hold so many sequences."""
+    group = _group(rows)
+    return max(1, -(-rows // group) * group)

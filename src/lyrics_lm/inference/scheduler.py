@@ -15,7 +15,10 @@ from lyrics_lm.inference.stream import Stream
 LANES = 128  # streams in the batch at once: beyond, a wider batch writes no more tokens a second
 QUEUE = 1024  # streams that may wait for a lane
 _IDLE_SECONDS = 1.0  # the thread ends after so long without work, and with it what a replaced version holds
-_HAND_OVER_SECONDS = 0.004  # a stream's first token and its end are handed over at once
+# News of a stream is handed over after so long for each stream there is, and within these bounds: a frame costs
+# as much as some tokens, and no reader sees that it is late. A text's beginning and its end go at once.
+_HAND_OVER_SECONDS = 0.0005
+_SOONEST, _LATEST = 0.004, 0.05
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,23 @@ class Scheduler:
         self._observe = observe
         self._requests: deque[deque[Stream]] = deque()
         self._waiting = 0
-        self._wakers: dict[Stream, Waker] = {}
-        self._news: dict[Stream, None] = {}
         self._handed_over = 0.0
-        self._tokens = 0
+        self._told = 0
         self._work = threading.Condition()
         self._asleep = True
 
     def submit(self, streams: Sequence[Stream], waker: Waker) -> None:
-        """Have all streams of one request written. Raises `BusyError` when they find no room in the queue."""
+        """Have all streams of one request written; `waker` learns of their news.
+
+        Raises `BusyError` when they find no room in the queue.
+        """
+        for stream in streams:
+            stream.waker = waker
         with self._work:
             if self._waiting + len(streams) > QUEUE:
                 raise BusyError(f"{self._waiting} texts are waiting already; ask again in a few seconds")
             self._waiting += len(streams)
             self._requests.append(deque(streams))
-            self._wakers.update(dict.fromkeys(streams, waker))
             if self._asleep:
                 self._asleep = False
                 threading.Thread(target=self._run, name="scheduler", daemon=True).start()
@@ -70,21 +75,18 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._admit():
-            before = self._batch.written
             try:
-                touched = self._batch.turn()
+                urgent = self._batch.turn()
             except Exception as error:  # carried over to the requests that wait for it
-                touched, self._batch = self._batch.abandon(error), self._new_batch()
-            else:
-                self._tokens += self._batch.written - before
-            self._hand_over(touched)
+                urgent, self._batch, self._told = self._batch.abandon(error), self._new_batch(), 0
+            self._hand_over(urgent)
 
     def _admit(self) -> bool:
         """Fill free lanes, one stream of each request in turn, so that none keeps the others out. False when
         everything is written, and nothing came for a while."""
         with self._work:
             if not self._requests and not len(self._batch):
-                self._observe(Load(0, 0, self._taken()))
+                self._observe(self._load())
                 self._asleep = not self._work.wait_for(lambda: self._requests, _IDLE_SECONDS)
                 if self._asleep:
                     return False
@@ -94,34 +96,27 @@ class Scheduler:
                 self._waiting -= 1
                 if request:
                     self._requests.append(request)
-                if stream.cancelled:
-                    self._wakers.pop(stream)
-                else:
+                if not stream.cancelled:
                     self._batch.add(stream)
         return True
 
-    def _hand_over(self, touched: Iterable[Stream]) -> None:
-        """Wake those whose streams have news: at once for first tokens and ends, else every few milliseconds."""
+    def _hand_over(self, urgent: Sequence[Stream]) -> None:
+        """Wake those who wait: at once where a text began or ended, else every few milliseconds."""
         now = time.monotonic()
-        urgent = [stream for stream in touched if stream.is_new or stream.ended]
-        self._news.update(dict.fromkeys(touched))
-        if now - self._handed_over >= _HAND_OVER_SECONDS:
-            self._handed_over, urgent = now, list(self._news)
-            self._observe(Load(len(self._batch), self._waiting, self._taken()))
+        pause = min(max(_SOONEST, _HAND_OVER_SECONDS * len(self._batch)), _LATEST)
+        if now - self._handed_over >= pause:
+            self._handed_over, urgent = now, [*urgent, *self._batch.written_to]
+            self._observe(self._load())
         events: dict[asyncio.AbstractEventLoop, set[asyncio.Event]] = {}
-        for stream in urgent:
-            self._news.pop(stream, None)
-            stream.is_new = False
-            gone = stream.ended or stream.cancelled
-            waker = self._wakers.pop(stream) if gone else self._wakers[stream]
+        for waker in [stream.waker for stream in urgent if stream.waker]:
             events.setdefault(waker.loop, set()).add(waker.event)
         for loop, some in events.items():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_set, some)
 
-    def _taken(self) -> int:
-        tokens, self._tokens = self._tokens, 0
-        return tokens
+    def _load(self) -> Load:
+        written, self._told = self._batch.written - self._told, self._batch.written
+        return Load(len(self._batch), self._waiting, written)
 
 
 def _set(events: Iterable[asyncio.Event]) -> None:

@@ -5,12 +5,16 @@ import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lyrics_lm.inference.engine import FloatArray
 from lyrics_lm.inference.sampler import DoubleArray, log_softmax, random_stream
 from lyrics_lm.inference.vocabulary import StopStrings, Vocabulary
+
+if TYPE_CHECKING:
+    from lyrics_lm.inference.scheduler import Waker
 
 _BLOCK = 64  # random numbers drawn at once
 _UNICODE_BITS = math.log2(0x110000)
@@ -63,13 +67,15 @@ class Stream:
         self.finish: str | None = None
         self.error: Exception | None = None
         self.cancelled = False
-        self.is_new = True
+        self.waker: Waker | None = None
+        self.is_scored = sampling.logprobs is not None
         self.tokens = 0
         self.last = int(prompt[-1])
         self._vocabulary = vocabulary
         self._random = random_stream(secrets.randbits(63) if sampling.seed is None else sampling.seed, choice)
         self._uniforms: list[float] = []
         self._speller = vocabulary.speller()
+        self._is_watched = self.is_scored or bool(sampling.stop)
         self._stops = StopStrings(sampling.stop)
         self._parts: deque[Piece | Sequence[int]] = deque()
         self._told = False
@@ -137,26 +143,31 @@ class Stream:
             self._uniforms = self._random.random(_BLOCK).tolist()[::-1]
         return self._uniforms.pop()
 
-    def feed(self, tokens: Sequence[int], logits: FloatArray) -> None:
-        """Go on by the tokens drawn; where scores are asked for there is one, drawn from `logits` (V)."""
+    def feed(self, tokens: Sequence[int], logits: FloatArray | None) -> bool:
+        """Go on by the tokens drawn; where scores are asked for there is one, drawn from `logits` (V).
+        Returns whether the text began or ended by it."""
+        begins = self.tokens == 0
         room = self.sampling.max_tokens - self.tokens
-        tokens = tokens[:room]
+        if len(tokens) > room:
+            tokens = tokens[:room]
         self.last = tokens[-1]
-        if self.sampling.stop or self.sampling.logprobs is not None:
+        if self._is_watched:
             self._feed_closely(tokens, logits)
-            return
+            return begins or self.finish is not None
         self.tokens += len(tokens)
         self._parts.append(tokens)
         if len(tokens) == room:
             self.finish = "length"
+            return True
+        return begins
 
     def fail(self, error: Exception) -> None:
         self.error = error
 
-    def _feed_closely(self, tokens: Sequence[int], logits: FloatArray) -> None:
+    def _feed_closely(self, tokens: Sequence[int], logits: FloatArray | None) -> None:
         """Token by token, watching for stop strings and noting scores."""
         for token in tokens:
-            scores = () if self.sampling.logprobs is None else (self._score(log_softmax(logits), token),)
+            scores = () if logits is None else (self._score(log_softmax(logits), token),)
             text, stopped = self._stops.feed(self._speller.spell([token]))
             self.tokens += 1
             last = self.tokens == self.sampling.max_tokens

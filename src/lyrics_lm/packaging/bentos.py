@@ -26,7 +26,17 @@ BUNDLE_FOLDER = "bundle"  # inside a model of the store, beside BentoML's own mo
 SERVICE = "lyrics_lm.serving.service:service"
 ENVIRONMENT = {"BENTOML_DO_NOT_TRACK": "true"}
 
-_REQUIREMENTS = ("bentoml", "httptools", "msgspec", "numpy", "onnxruntime", "pydantic", "tokenizers", "uvloop")
+_REQUIREMENTS = (
+    "bentoml",
+    "httptools",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "prometheus-client",
+    "pydantic",
+    "tokenizers",
+    "uvloop",
+)
 _START_SECONDS = 60
 _TOP = 5
 _TOLERANCE = 1e-3  # of log-probabilities that went through JSON

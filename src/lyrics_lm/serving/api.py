@@ -21,6 +21,7 @@ from lyrics_lm.errors import BusyError
 from lyrics_lm.records import TrafficRecord
 from lyrics_lm.serving.completions import Answer, PromptError
 from lyrics_lm.serving.live import LiveModel, Serving
+from lyrics_lm.serving.metrics import Meter
 from lyrics_lm.serving.types import (
     MAX_BODY_BYTES,
     MODEL_ID,
@@ -68,10 +69,12 @@ class Api:
         live: LiveModel,
         record: Callable[[TrafficRecord], None],
         training: Callable[[], bytes | None],
+        meter: Meter,
     ) -> None:
         self._live = live
         self._record = record
         self._training = training
+        self._meter = meter
 
     def app(self, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:
         return Starlette(
@@ -163,11 +166,12 @@ class Api:
             self._keep(answer)
 
     def _keep(self, answer: Answer) -> None:
+        self._meter.answered(answer.digest, answer)
         for record in answer.records():
             self._record(record)
 
     async def _events(self) -> AsyncIterator[bytes]:
-        """What is live, at once and at every change; the progress of a training, each second."""
+        """What is live, at once and at every change; what is done and what is trained, each second."""
         shown: Serving | None = None
         training: bytes | None = b""
         first = True
@@ -178,8 +182,8 @@ class Api:
             if (now := self._training()) != training:
                 training = now
                 yield _event("training", training or b"null")
-            if not await self._live.changed(_EVENT_SECONDS):
-                yield b": still here\n\n"
+            yield _event("activity", self._meter.activity().model_dump_json().encode())
+            await self._live.changed(_EVENT_SECONDS)
 
 
 def describe(serving: Serving) -> Live:

@@ -41,7 +41,7 @@ class Answer:
         self._request = request
         self._serving = serving
         self.id = request_id
-        self._began = time.time()
+        self.began = time.time()
         self.first_token: float | None = None
         self._prompts = [encode(serving.generator, prompt) for prompt in request.prompts]
         self._sequences = list(self._plan())
@@ -65,6 +65,21 @@ class Answer:
             for choice in range(self._choices):
                 stream = generator.stream(prompt, sampling, choice=choice)
                 yield _Sequence(place * self._choices + choice, stream, echo)
+
+    @property
+    def digest(self) -> str:
+        """The version that answers."""
+        return self._serving.version.digest
+
+    @property
+    def tokens(self) -> int:
+        """Tokens drawn so far, over all choices."""
+        return sum(sequence.tokens for sequence in self._sequences)
+
+    @property
+    def finish(self) -> str:
+        """How the first choice ended; `cancelled` where it did not."""
+        return self._sequences[0].finish or "cancelled"
 
     @property
     def _choices(self) -> int:
@@ -107,15 +122,15 @@ class Answer:
         for place, prompt in enumerate(self._prompts):
             first = self._sequences[place * self._choices]
             yield TrafficRecord(
-                time=self._began,
+                time=self.began,
                 request=self.id,
-                digest=self._serving.version.digest,
+                digest=self.digest,
                 prompt=self._serving.generator.vocabulary.decode(prompt),
                 params=params,
                 text=first.text[len(first.echo) :],
                 prompt_tokens=len(prompt),
                 tokens=first.tokens,
-                seconds=time.time() - self._began,
+                seconds=time.time() - self.began,
                 finish=first.finish or "cancelled",
                 prompt_bits_per_char=first.stream.prompt_bits_per_char(),
             )
@@ -164,17 +179,16 @@ class Answer:
     def _completion(self, choices: list[Choice], usage: Usage | None) -> Completion:
         return Completion(
             id=f"cmpl-{self.id}",
-            created=int(self._began),
+            created=int(self.began),
             model=MODEL_ID,
-            system_fingerprint=self._serving.version.digest[:12],
+            system_fingerprint=self.digest[:12],
             choices=choices,
             usage=usage,
         )
 
     def _usage(self) -> Usage:
         prompt = sum(len(ids) for ids in self._prompts)
-        drawn = sum(sequence.tokens for sequence in self._sequences)
-        return Usage(prompt_tokens=prompt, completion_tokens=drawn, total_tokens=prompt + drawn)
+        return Usage(prompt_tokens=prompt, completion_tokens=self.tokens, total_tokens=prompt + self.tokens)
 
 
 def encode(generator: Generator, prompt: str | list[int]) -> list[int]:

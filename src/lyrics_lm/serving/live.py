@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lyrics_lm import bundle, durable, rollout
+from lyrics_lm import bundle, rollout
 from lyrics_lm.errors import ConformanceError, DeliveryError, LyricsError, MachineError
 from lyrics_lm.inference.generator import Generator
 from lyrics_lm.inference.scheduler import Load, Scheduler
-from lyrics_lm.records import Deployment, KnownAnswer, LiveVersion, Observed, to_json
+from lyrics_lm.records import Deployment, KnownAnswer, LiveVersion, Observed
 
 logger = logging.getLogger("lyrics_lm.serving")
 
@@ -135,7 +135,7 @@ def _report(home: Path, target: str, seen: Observed | None) -> Observed | None:
     if seen is None:
         return None
     try:
-        durable.write(rollout.observed_path(home, target), to_json(seen))
+        rollout.observe(home, target, seen)
     except MachineError:
         return seen
     return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -14,9 +15,10 @@ from starlette.applications import Starlette
 
 from lyrics_lm import bundle
 from lyrics_lm.records import Deployment, LiveVersion
-from lyrics_lm.serving import HOME, TARGET
+from lyrics_lm.serving import HOME, TARGET, WORKERS
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.live import LiveModel, follow, load
+from lyrics_lm.serving.metrics import meter
 from lyrics_lm.traffic import TrafficLog
 
 _live = LiveModel()
@@ -28,10 +30,11 @@ _log = TrafficLog(Path(_home) / "traffic") if _home else None
 async def _lifespan(_: Starlette) -> AsyncIterator[None]:
     logging.getLogger("lyrics_lm").setLevel(logging.INFO)
     if _home is None:
-        _live.swap(load(*_own_bundle()))
+        _live.swap(load(*_own_bundle(), observe=meter().observe))
         yield
         return
-    following = asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET]))
+    observed_load = functools.partial(load, observe=meter().observe)
+    following = asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET], observed_load))
     try:
         yield
     finally:
@@ -72,16 +75,17 @@ def _training() -> bytes | None:
         return None
 
 
-_api = Api(_live, _log.append if _log else lambda record: None, _training)
+_api = Api(_live, _log.append if _log else lambda record: None, _training, meter())
 
 
 # The timeout bounds the wait for an answer's first byte; BentoML keeps each request that long.
 @bentoml.service(
     name="lyrics-lm",
-    workers=1,
+    workers=int(os.environ.get(WORKERS, "1")),
     traffic={"timeout": 60},
     logging={"access": {"enabled": False}},
     metrics={"enabled": True},
+    tracing={"excluded_urls": ".*"},  # nobody collects the spans, and each would cost as much as ten tokens
 )
 @bentoml.asgi_app(_api.app(_lifespan), path="/", name="api")
 class LyricsService:

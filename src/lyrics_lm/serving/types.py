@@ -135,6 +135,14 @@ class Live(BaseModel):
     reason: str
 
 
+class Activity(BaseModel):
+    """What the service did since it started, and the texts it writes now; over all versions and processes."""
+
+    requests: int
+    tokens: int
+    batch_size: int
+
+
 class ErrorDetail(BaseModel):
     message: str
     type: str

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def _mlflow_address(settings: Settings) -> contextlib.AbstractContextManager[str
 
 def _clear_observations(home: Path) -> None:
     """What an earlier service or training reported says nothing about those to come."""
-    rollout.observed_path(home, "local").unlink(missing_ok=True)
+    shutil.rmtree(rollout.observations(home, "local"), ignore_errors=True)
     progress_path(home).unlink(missing_ok=True)
 
 
@@ -93,12 +94,13 @@ def _commands(settings: Settings, port: int, url: str) -> dict[str, tuple[list[s
     """Role -> command line and environment."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
-    from lyrics_lm.serving import HOME, TARGET
+    from lyrics_lm.serving import HOME, TARGET, WORKERS
 
     home = settings.home
+    told = {HOME: str(home), TARGET: "local", WORKERS: str(settings.params.serving.workers)}
     service = ["-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
     commands: dict[str, tuple[list[str], dict[str, str]]] = {
-        "service": (service, {**bentos.serving_environment(home), HOME: str(home), TARGET: "local"}),
+        "service": (service, {**bentos.serving_environment(home), **told}),
         "controller": (["-m", "lyrics_lm", "-C", str(settings.root), "watch"], {"LYRICS_LM_HOME": str(home)}),
     }
     if not settings.tracking_uri:

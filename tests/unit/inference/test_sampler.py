@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from lyrics_lm.inference.sampler import log_softmax, random_stream, sample
+from lyrics_lm.inference import sampler
+from lyrics_lm.inference.sampler import Draw, log_softmax, random_stream
 
 DRAWS = 20_000
 LOGITS = np.array([1.5, -0.5, 0.0, 2.0, -2.0, 0.7], dtype=np.float32)
@@ -16,9 +17,15 @@ rows_of_logits = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=12)
 uniforms = st.floats(0, 1, exclude_max=True)
 
 
-def draw(logits=LOGITS, *, temperature=1.0, top_p=1.0, forbidden=None, seed=1):
+def sample(logits, uniforms, temperature, top_p, forbidden, top_k=0):
+    """Tokens of rows that are all drawn alike."""
+    rows = len(logits)
+    return sampler.sample(logits, uniforms, Draw.of([temperature] * rows, [top_p] * rows, [top_k] * rows, forbidden))
+
+
+def draw(logits=LOGITS, *, temperature=1.0, top_p=1.0, forbidden=None, top_k=0, seed=1):
     rows = np.tile(logits, (DRAWS, 1))
-    return sample(rows, random_stream(seed).random(DRAWS), temperature, top_p, forbidden)
+    return sample(rows, random_stream(seed).random(DRAWS), temperature, top_p, forbidden, top_k)
 
 
 def surprise(tokens, probabilities):
@@ -130,3 +137,24 @@ def test_a_negative_seed_is_a_seed():
     """All of the signed 64-bit range gives streams of their own, whatever the choice."""
     seeds = (-(2**63), 1 - 2**63, -1025, -2, -1, 0, 1, 2**63 - 2, 2**63 - 1)
     assert len({random_stream(seed, choice).random() for seed in seeds for choice in (0, 1)}) == 2 * len(seeds)
+
+
+def test_each_row_is_drawn_by_its_own_settings():
+    """Greedy, narrowed and plain rows beside each other get what each would get alone."""
+    random = np.random.default_rng(3)
+    logits, numbers = random.normal(size=(60, 9)).astype(np.float32), random.random(60)
+    heat, share, most = (
+        [values[row % 3] for row in range(60)] for values in ([0.0, 0.7, 1.3], [1.0, 0.6, 0.9], [0, 3, 0])
+    )
+    together = sampler.sample(logits, numbers, Draw.of(heat, share, most, 2))
+    alone = [int(sample(logits[[row]], numbers[[row]], heat[row], share[row], 2, most[row])[0]) for row in range(60)]
+    assert together.tolist() == alone
+
+
+def test_top_k_keeps_the_likeliest():
+    """So many tokens, in proportion."""
+    tokens = draw(top_k=2)
+    kept = np.array([3, 0])
+    assert set(tokens) == set(kept)
+    counts = np.array([(tokens == token).sum() for token in kept])
+    assert stats.chisquare(counts, special.softmax(EXACT[kept]) * DRAWS).pvalue > 0.01

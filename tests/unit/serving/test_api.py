@@ -15,12 +15,13 @@ import uvicorn
 from scipy.special import log_softmax
 
 from bundles import VOCAB, bigram_bundle, stateful_bundle, table
-from lyrics_lm.inference import scheduler
+from lyrics_lm.inference import scheduler as scheduling
 from lyrics_lm.inference.generator import Generator
 from lyrics_lm.inference.scheduler import Scheduler
 from lyrics_lm.records import LiveVersion
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.live import LiveModel, Serving
+from lyrics_lm.serving.metrics import meter
 from lyrics_lm.serving.types import MAX_BODY_BYTES, MAX_TOKENS
 
 SIZE = len(VOCAB) + 1
@@ -65,7 +66,8 @@ def faulty(made, after):
 def serving(generator, number=1):
     made = generator.bundle
     version = LiveVersion(number, made.digest, made.manifest.name, "by hand", 4.0, "bento:1", str(made.path))
-    return Serving(generator, Scheduler(generator.batch), version, 1000.0 + number, f"version {number} was better")
+    scheduler = Scheduler(generator.batch, lambda load: meter().observe(made.digest, load))
+    return Serving(generator, scheduler, version, 1000.0 + number, f"version {number} was better")
 
 
 class Server:
@@ -74,7 +76,7 @@ class Server:
     def __init__(self, first):
         self.live, self.records, self.training = LiveModel(), [], None
         self._first = first
-        app = Api(self.live, self.records.append, lambda: self.training).app(self._lifespan)
+        app = Api(self.live, self.records.append, lambda: self.training, meter()).app(self._lifespan)
         config = uvicorn.Config(Headers(app, self.live), port=0, log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
@@ -516,13 +518,29 @@ def test_a_client_that_leaves_stops_the_generation(tmp_path):
 
 
 def events(lines):
-    """Server-sent events as (name, data), comments left out."""
+    """Server-sent events as (name, data), the counters that come each second left out."""
+    return ((name, data) for name, data in every_event(lines) if name != "activity")
+
+
+def every_event(lines):
     name = None
     for line in lines:
         if line.startswith("event: "):
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, json.loads(line.removeprefix("data: "))
+
+
+def test_events_tell_what_the_service_does(server):
+    """Requests and tokens are counted as they are answered, and shown within a second or two."""
+    with server.client.stream("GET", "/events") as answer:
+        heard = (data for name, data in every_event(answer.iter_lines()) if name == "activity")
+        before = next(heard)
+        server.ask(prompt="la", max_tokens=50)
+        after = [next(heard), next(heard)][-1]
+        assert after["requests"] - before["requests"] == 1
+        assert after["tokens"] - before["tokens"] == 50
+        assert after["batch_size"] == 0
 
 
 def test_events_tell_what_is_live_and_what_is_in_training(server, tiny, tmp_path):
@@ -670,8 +688,8 @@ def test_the_openai_client_knows_our_errors(client, empty):
 
 def test_too_many_texts_at_once_are_turned_away(tmp_path, monkeypatch):
     """A full queue is a 429 in OpenAI's shape that says when to come back; what was taken is answered."""
-    monkeypatch.setattr(scheduler, "LANES", 1)
-    monkeypatch.setattr(scheduler, "QUEUE", 2)
+    monkeypatch.setattr(scheduling, "LANES", 1)
+    monkeypatch.setattr(scheduling, "QUEUE", 2)
     with Server(serving(paced(stateful_bundle(tmp_path / "b")))) as server, ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: server.post(prompt="la", max_tokens=30), range(6)))
     turned_away = [answer for answer in answers if answer.status_code == 429]

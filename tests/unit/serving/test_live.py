@@ -4,8 +4,10 @@ import dataclasses
 import errno
 import json
 import os
+import threading
 import time
 
+import psutil
 import pytest
 
 from bundles import bigram_bundle, stateful_bundle
@@ -63,8 +65,7 @@ async def until(condition, seconds=8):
 
 def answered(home, deployment):
     """Whether the service has said what it did with that deployment."""
-    seen = rollout.observed(home, TARGET)
-    return seen is not None and seen.deployment == deployment.id
+    return any(seen.deployment == deployment.id for seen in rollout.observed(home, TARGET))
 
 
 def flip_a_byte(made):
@@ -119,12 +120,12 @@ def test_the_service_announces_itself(tmp_path, first):
     async def scenario():
         async with following(tmp_path):
             await until(lambda: rollout.observed(tmp_path, TARGET))
-            seen = rollout.observed(tmp_path, TARGET)
+            [seen] = rollout.observed(tmp_path, TARGET)
             assert (seen.deployment, seen.pid, seen.error) == (None, os.getpid(), None)
             assert abs(seen.time - time.time()) < 5
             one = deploy(tmp_path, first)
             await until(lambda: answered(tmp_path, one))
-            assert rollout.observed(tmp_path, TARGET).error is None
+            assert rollout.observed(tmp_path, TARGET)[0].error is None
 
     asyncio.run(scenario())
 
@@ -201,7 +202,7 @@ def test_a_version_that_must_not_serve_stays_out(tmp_path, first, second, damage
             old = live.current
             bad = deploy(tmp_path, live_version)
             await until(lambda: answered(tmp_path, bad))
-            assert error in rollout.observed(tmp_path, TARGET).error
+            assert error in rollout.observed(tmp_path, TARGET)[0].error
             assert live.current is old
             good = deploy(tmp_path, version(bigram_bundle(tmp_path / "third", seed=3), 3))
             await until(lambda: answered(tmp_path, good))
@@ -220,7 +221,7 @@ def test_a_restarted_service_serves_what_the_last_one_did(tmp_path, first, secon
             began = time.time()
             async with following(tmp_path) as live:
                 await until(lambda live=live: live.current and live.current.version == second)
-                await until(lambda began=began: rollout.observed(tmp_path, TARGET).time >= began)
+                await until(lambda began=began: rollout.observed(tmp_path, TARGET)[0].time >= began)
                 await until(lambda: answered(tmp_path, two))
 
     asyncio.run(scenario())
@@ -259,10 +260,28 @@ def test_a_full_disk_does_not_end_the_following(tmp_path, first, second, monkeyp
         deploy(tmp_path, first)
         async with following(tmp_path) as live:
             await until(lambda: live.current)
-            assert rollout.observed(tmp_path, TARGET) is None
+            assert rollout.observed(tmp_path, TARGET) == []
             monkeypatch.setattr(os, "fsync", real)
             two = deploy(tmp_path, second)
             await until(lambda: answered(tmp_path, two))
+
+    asyncio.run(scenario())
+
+
+def test_many_swaps_leave_memory_where_it_was(tmp_path, first, second):
+    """What was replaced is let go, its thread and its state with it."""
+
+    async def scenario():
+        live, process, sizes = LiveModel(), psutil.Process(), []
+        deployments = [(one, deploy(tmp_path, one)) for one in (first, second)]
+        for number in range(90):
+            live.swap(load(*deployments[number % 2]))
+            await Answer(CompletionRequest(prompt="la", max_tokens=20), live.current, "one").whole()
+            if number % 30 == 29:
+                await asyncio.sleep(1.2)  # the threads of the replaced end when they have been idle
+                sizes.append(process.memory_info().rss / 1e6)
+        assert threading.active_count() < 20
+        assert sizes[-1] - sizes[0] < 15
 
     asyncio.run(scenario())
 

@@ -11,6 +11,7 @@ const tail = $("tail");
 let running = null; // AbortController of the stream being read
 let live; // undefined: not heard yet, null: no version is live
 let lastLive = null; // what was live when something last was
+let counted = null; // tokens in all at the last look, and when that was
 const versions = new Map(); // by digest, all that this page has seen live
 
 // Asking
@@ -220,6 +221,17 @@ function showTraining(progress) {
   $("pace").textContent = `${model}, step ${step} of ${steps}, ${bits(progress)} bits per character, ${clock(seconds_left)} left`;
 }
 
+// Counters of the service; a rate is what came since the last look.
+function showActivity({ requests, tokens, batch_size }) {
+  const now = performance.now();
+  const rate = counted ? (1000 * (tokens - counted.tokens)) / (now - counted.at) : 0;
+  counted = { tokens, at: now };
+  $("activity").hidden = false;
+  $("streams").textContent = batch_size.toLocaleString("en");
+  $("rate").textContent = Math.max(0, Math.round(rate)).toLocaleString("en");
+  $("requests").textContent = requests.toLocaleString("en");
+}
+
 function clock(seconds) {
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
@@ -230,6 +242,7 @@ function listen() {
   const events = new EventSource("/events");
   events.addEventListener("live", (event) => showLive(JSON.parse(event.data)));
   events.addEventListener("training", (event) => showTraining(JSON.parse(event.data)));
+  events.addEventListener("activity", (event) => showActivity(JSON.parse(event.data)));
   events.addEventListener("error", () => {
     showState(false);
     showTraining(null);
