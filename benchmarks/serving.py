@@ -21,6 +21,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -261,6 +262,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--load", type=float, default=20, help="seconds of load with clients that leave")
     seconds = parser.parse_args().load
+    if shutil.which("wrk") is None:
+        print("not measured; install wrk, which makes the requests")
+        return
     with tempfile.TemporaryDirectory() as name:
         places = {kind: Path(name) / kind for kind in ("large", "small", "plain", "home")}
         for place in places.values():

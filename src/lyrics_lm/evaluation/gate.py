@@ -12,17 +12,17 @@ from lyrics_lm.records import EvalReport, GateResult, Verdict
 _RESAMPLES = 10_000
 _AT_ONCE = 1_000
 _TAIL = 0.025
+_RESOLVED = 3  # resamples beyond a quantile, fewer of which would not tell where it is
 _SEED = 2015
-# With n songs, an equal model is better on all of them with probability 2^-n: over 2.5% for n = 5.
-_FEWEST_SONGS = 6
 # Bits per character within which two reports are equal: rounding of float32 logits.
 _TIE = 1e-6
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference in bits per character, candidate minus baseline (below 0: the candidate is better),
-    and its 95% interval, which is unbounded where there are too few songs, or losses that are no numbers, to tell."""
+    """Bits per character, or a difference of them, candidate minus baseline (below 0: the candidate is better),
+    and the interval around it, which is unbounded where there are too few songs, or losses that are no numbers,
+    to tell."""
 
     difference: float
     low: float
@@ -32,25 +32,56 @@ class Interval:
         return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
-def quality(candidate: EvalReport, champion: EvalReport | None, bigram: EvalReport) -> GateResult:
+def quality(
+    candidate: EvalReport, champion: EvalReport | None, bigram: EvalReport, ngram: EvalReport, *, look: int = 1
+) -> GateResult:
     """Fewer bits per character are better. The one place that knows the direction.
 
-    With a champion, the 95% interval of (candidate - champion) must lie entirely below 0. With none,
-    the interval of (candidate - bigram) must not reach above 0: the bigram itself passes, as the floor.
+    With a champion, the interval of (candidate - champion) must lie entirely below 0, at the level of this
+    `look` (see `level`). With none, the 95% interval of (candidate - bigram) must not reach above 0: the bigram
+    itself passes, as the floor; the reason names the n-gram too, which is what a trained model has to beat.
     Raises `ValueError` when the reports are not of the same songs.
     """
-    baseline = bigram if champion is None else champion
-    interval = compare(candidate, baseline)
-    passed = interval.high <= _TIE if champion is None else interval.high < -_TIE
-    whose = "the bigram's" if champion is None else "the champion's"
-    scores = f"{candidate.bits_per_char:.3f} bits per character against {whose} {baseline.bits_per_char:.3f}"
+    if champion is None:
+        tail, whose, baseline = _TAIL, "the bigram's", bigram
+        interval = compare(candidate, bigram)
+        passed, asked = interval.high <= _TIE, "95% interval of the difference to the bigram's not above 0"
+        other = f" ({ngram.model}: {ngram.bits_per_char:.3f})"
+    else:
+        tail, whose, baseline, other = level(look), "the champion's", champion, ""
+        interval = compare(candidate, champion, tail=tail)
+        passed = interval.high < -_TIE
+        sure = f"{100 * (1 - 2 * tail):.6g}%"
+        asked = f"{sure} interval of the difference to the champion's below 0 (its {_nth(look)} challenger)"
+    scores = f"{candidate.bits_per_char:.3f} bits per character against {whose} {baseline.bits_per_char:.3f}{other}"
     return GateResult(
         gate="quality",
         passed=passed,
         observed=f"{interval} bits per character on {len(candidate.songs)} songs",
-        threshold=f"95% interval of the difference to {whose} {'not above' if champion is None else 'below'} 0",
-        reason=scores if passed else f"{scores}{_why_not(interval, len(candidate.songs))}",
+        threshold=asked,
+        reason=scores if passed else f"{scores}{_why_not(interval, len(candidate.songs), tail)}",
     )
+
+
+def level(look: int) -> float:
+    """The chance at which a champion's so many-th challenger may be promoted though it is no better.
+
+    Every look at the same test songs is another chance for luck, so each gets less than the one before:
+    2.5% / (k (k + 1)), which over any number of looks adds up to 2.5% (alpha spending; Lan and DeMets,
+    "Discrete sequential boundaries for clinical trials", 1983). That is how often a champion is ever replaced
+    by one that is no better. The count begins anew with each champion.
+    """
+    return _TAIL / (look * (look + 1))
+
+
+def fewest_songs(tail: float) -> int:
+    """Songs without which nothing is shown: on n of them an equal model is better throughout with probability 2^-n."""
+    return math.ceil(-math.log2(tail))
+
+
+def spread(report: EvalReport) -> Interval:
+    """Bits per character with their 95% interval, by bootstrap over songs."""
+    return _interval(np.array(report.bits), np.array(report.chars, dtype=np.float64), _TAIL)
 
 
 def latency(candidate_ms: float, champion_ms: float | None, limit: float) -> GateResult:
@@ -84,8 +115,8 @@ def judge(digest: str, champion: str | None, time: float, gates: tuple[GateResul
     return Verdict(digest, champion, time, gates)
 
 
-def compare(candidate: EvalReport, baseline: EvalReport) -> Interval:
-    """Difference of bits per character with its 95% interval, by paired bootstrap over songs.
+def compare(candidate: EvalReport, baseline: EvalReport, *, tail: float = _TAIL) -> Interval:
+    """Difference of bits per character with its interval (95% where a tail is 2.5%), by paired bootstrap over songs.
 
     Songs are drawn with replacement, both models' losses together, and the statistic is
     (sum bits_c - sum bits_b) / sum chars of the draw (Efron and Tibshirani, "An Introduction to the
@@ -96,31 +127,39 @@ def compare(candidate: EvalReport, baseline: EvalReport) -> Interval:
     _require_same_songs(candidate, baseline)
     differences = np.subtract(candidate.bits, baseline.bits)  # (songs)
     chars = np.array(candidate.chars, dtype=np.float64)
-    difference = float(differences.sum() / chars.sum())
-    if not differences.any():
+    return _interval(differences, chars, tail)
+
+
+def _interval(bits: npt.NDArray[np.float64], chars: npt.NDArray[np.float64], tail: float) -> Interval:
+    """sum bits / sum chars over songs, and between what it lies but for a chance of `tail` on either side."""
+    value = float(bits.sum() / chars.sum())
+    if not bits.any():
         return Interval(0.0, 0.0, 0.0)
-    if len(differences) < _FEWEST_SONGS or not math.isfinite(difference):
-        return Interval(difference, -math.inf, math.inf)
-    drawn = _bootstrap(differences, chars)
-    tail = _expanded_tail(len(differences))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(difference, float(low), float(high))
+    if len(bits) < fewest_songs(tail) or not math.isfinite(value):
+        return Interval(value, -math.inf, math.inf)
+    drawn = _bootstrap(bits, chars)
+    tail = _expanded_tail(len(bits), tail)
+    if tail * _RESAMPLES >= _RESOLVED:
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+    else:  # so far out the draws are too few: go on as the normal distribution of their width does
+        low, high = drawn.mean() + drawn.std() * stats.norm.ppf([tail, 1 - tail])
+    return Interval(value, float(low), float(high))
 
 
-def _bootstrap(differences: npt.NDArray[np.float64], chars: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _bootstrap(bits: npt.NDArray[np.float64], chars: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The statistic of `_RESAMPLES` draws, some at once so that memory does not grow with their number."""
     random = np.random.default_rng(_SEED)
-    songs = len(differences)
+    songs = len(bits)
     statistics = []
     for _ in range(_RESAMPLES // _AT_ONCE):
         picks = random.integers(songs, size=(_AT_ONCE, songs))
-        statistics.append(differences[picks].sum(axis=1) / chars[picks].sum(axis=1))
+        statistics.append(bits[picks].sum(axis=1) / chars[picks].sum(axis=1))
     return np.concatenate(statistics)
 
 
-def _expanded_tail(songs: int) -> float:
+def _expanded_tail(songs: int, tail: float) -> float:
     """Tail to cut so that few songs give the width of Student's t rather than the normal's."""
-    t = float(stats.t.ppf(_TAIL, songs - 1))
+    t = float(stats.t.ppf(tail, songs - 1))
     return float(stats.norm.cdf(math.sqrt(songs / (songs - 1)) * t))
 
 
@@ -134,11 +173,16 @@ def _require_same_songs(candidate: EvalReport, baseline: EvalReport) -> None:
         raise ValueError(f"the songs of {candidate.split} hold no characters; score on songs with text")
 
 
-def _why_not(interval: Interval, songs: int) -> str:
+def _why_not(interval: Interval, songs: int, tail: float) -> str:
     if not math.isfinite(interval.difference):
         return "; a loss without a number proves nothing"
     if math.isinf(interval.high):
-        return f"; {songs} test songs cannot show a difference, at least {_FEWEST_SONGS} are needed"
+        return f"; {songs} test songs cannot show a difference, at least {fewest_songs(tail)} are needed"
     if interval.low > 0:
         return "; it is worse"
     return f"; not shown to be better, the difference is {interval}"
+
+
+def _nth(number: int) -> str:
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0, "th")
+    return f"{number}{suffix}"

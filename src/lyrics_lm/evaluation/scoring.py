@@ -1,14 +1,14 @@
 """The loss of a model on whole songs, every token with its full left context. Knows no file and no gate."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lyrics_lm.corpus.text import SONG_BREAK
 from lyrics_lm.inference.engine import Engine, IntArray, State
-from lyrics_lm.inference.sampler import FloatArray, log_softmax
+from lyrics_lm.inference.sampler import DoubleArray, FloatArray, log_softmax
 from lyrics_lm.inference.vocabulary import unknown_token
 from lyrics_lm.records import EvalReport
 
@@ -19,8 +19,19 @@ _ROWS = 8
 _COLUMNS = 64
 
 
+# From the tokens of a song break and those of some songs to the nats of each song after a break.
+Losses = Callable[[IntArray, Sequence[IntArray]], DoubleArray]
+
+
 def score(
     engine: Engine, tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str], *, model: str, split: str
+) -> EvalReport:
+    """The report of a loaded bundle: `report`, of the losses that its graph gives."""
+    return report(functools.partial(graph_losses, engine), tokenizer, texts, names, model=model, split=split)
+
+
+def report(
+    losses: Losses, tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str], *, model: str, split: str
 ) -> EvalReport:
     """Losses of `texts`, song by song: nats(song) = -sum_i ln p(x_i | break, x_1 .. x_{i-1}).
 
@@ -37,14 +48,14 @@ def score(
         model=model,
         split=split,
         songs=tuple(name for name, _ in zip(names, texts, strict=True)),
-        nats=tuple(_nats(engine, opening, songs).tolist()),
+        nats=tuple(losses(opening, songs).tolist()),
         tokens=tuple(len(song) for song in songs),
         chars=tuple(len(text) for text in texts),
         unknown=tuple(untold),
     )
 
 
-def _nats(engine: Engine, opening: IntArray, songs: Sequence[IntArray]) -> npt.NDArray[np.float64]:
+def graph_losses(engine: Engine, opening: IntArray, songs: Sequence[IntArray]) -> DoubleArray:
     """Loss of each song. Where the tokenizer has no tokens for a song break, nothing precedes a song's
     first token, and it costs ln V."""
     nats = np.zeros(len(songs))
@@ -52,7 +63,7 @@ def _nats(engine: Engine, opening: IntArray, songs: Sequence[IntArray]) -> npt.N
         nats += [np.log(engine.vocab_size) if len(song) else 0.0 for song in songs]
     rows = [np.concatenate([opening, song]) for song in songs]
     for batch in _batches([len(row) for row in rows], engine.vocab_size):
-        nats[batch] += _batch_nats(engine, [rows[place] for place in batch], max(1, len(opening)))
+        nats[batch] += _batchgraph_losses(engine, [rows[place] for place in batch], max(1, len(opening)))
     return nats
 
 
@@ -64,7 +75,7 @@ def _batches(lengths: Sequence[int], vocab_size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _batch_nats(engine: Engine, rows: Sequence[IntArray], first: int) -> npt.NDArray[np.float64]:
+def _batchgraph_losses(engine: Engine, rows: Sequence[IntArray], first: int) -> DoubleArray:
     """Loss of the tokens from place `first` on of each row, read in columns that bound the memory."""
     nats = np.zeros(len(rows))
     active, state = list(range(len(rows))), engine.start(len(rows))
@@ -80,7 +91,7 @@ def _batch_nats(engine: Engine, rows: Sequence[IntArray], first: int) -> npt.NDA
     return nats
 
 
-def _losses(logits: FloatArray, targets: IntArray) -> npt.NDArray[np.float64]:
+def _losses(logits: FloatArray, targets: IntArray) -> DoubleArray:
     """-ln p (T) of the targets (T) under logits (T, V)."""
     return np.asarray(-log_softmax(logits)[np.arange(len(targets)), targets])
 

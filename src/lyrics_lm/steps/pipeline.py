@@ -76,14 +76,15 @@ def train(settings: Settings) -> None:
 
 
 def evaluate(settings: Settings) -> None:
-    """Score `model.onnx`, the thing that ships, and the counted bigram on the test songs."""
+    """Score `model.onnx`, the thing that ships, and the counted bigram and n-gram on the test songs."""
     from lyrics_lm.corpus import dataset
 
     folder = settings.root / DATASET
     trained = scores.unpublished(settings.root / TRAINED, dataset.load_summary(folder).vocab_size)
-    report, bigram = scores.score(trained, folder), scores.score_bigram(folder)
+    report, bigram, ngram = scores.score(trained, folder), scores.score_bigram(folder), scores.score_ngram(folder)
     durable.write(settings.root / EVALUATION, to_json(report))
-    metrics = {**_scores(report), "bigram": _scores(bigram), "test_songs": len(report.songs)}
+    counted = {"bigram": _scores(bigram), "ngram": _scores(ngram)}
+    metrics = {**_scores(report), **counted, "test_songs": len(report.songs)}
     durable.write(settings.root / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
 
 
@@ -141,7 +142,15 @@ def _reporter(path: Path, show: Show) -> Callable[[Progress], None]:
 
 
 def _scores(report: EvalReport) -> dict[str, float]:
-    return {"bits_per_char": round(report.bits_per_char, 4), "perplexity": round(report.perplexity, 4)}
+    from lyrics_lm.evaluation.gate import spread
+
+    interval = spread(report)
+    return {
+        "bits_per_char": round(report.bits_per_char, 4),
+        "bits_per_char_low": round(interval.low, 4),
+        "bits_per_char_high": round(interval.high, 4),
+        "perplexity": round(report.perplexity, 4),
+    }
 
 
 def _provenance(settings: Settings) -> dict[str, Any]:
@@ -159,7 +168,10 @@ def _provenance(settings: Settings) -> dict[str, Any]:
 
 
 def _card(manifest: Manifest, report: EvalReport) -> str:
+    from lyrics_lm.evaluation.gate import spread
+
     provenance = manifest.provenance
+    interval = spread(report)
     commit = f"{provenance['git_commit'] or 'no commit'}{' with uncommitted edits' if provenance['git_dirty'] else ''}"
     return f"""# {manifest.name}, {manifest.architecture}
 
@@ -167,7 +179,7 @@ A language model of song lyrics. Generates text that resembles its training song
 
 | | |
 |---|---|
-| bits per character (test) | {report.bits_per_char:.4f} |
+| bits per character (test), 95% interval | {report.bits_per_char:.4f} [{interval.low:.4f}, {interval.high:.4f}] |
 | perplexity per token (test) | {report.perplexity:.4f} |
 | measured on | {len(report.songs)} songs, {sum(report.chars)} characters, split `{report.split}` |
 | vocabulary, context | {manifest.vocab_size} tokens, {manifest.context} tokens |

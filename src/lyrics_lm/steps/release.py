@@ -219,11 +219,25 @@ class Release:
             champion.digest if champion else None,
             time.time(),
             (
-                gate.quality(ours, theirs, scores.score_bigram(dataset)),
+                gate.quality(
+                    ours,
+                    theirs,
+                    scores.score_bigram(dataset),
+                    scores.score_ngram(dataset),
+                    look=1 + self._challengers(champion),
+                ),
                 gate.latency(milliseconds, champion_milliseconds, limits.latency_ratio),
                 gate.size(candidate.size, limits.size_mb),
             ),
         )
+
+    def _challengers(self, champion: Bundle | None) -> int:
+        """How many versions were measured against this champion before."""
+        from lyrics_lm.registry import versions
+
+        verdicts = [version.verdict for version in versions.every(self._uri) if version.verdict]
+        against = [verdict for verdict in verdicts if champion and verdict.champion == champion.digest]
+        return sum(any(result.gate == "quality" for result in verdict.gates) for verdict in against)
 
     def _score(self, of: Bundle, dataset: Path) -> EvalReport:
         """Scores are kept: neither a bundle nor a test set of this digest ever changes."""

@@ -1,13 +1,21 @@
-"""Scores on the frozen test songs: of any bundle, and of the bigram that every model must beat."""
+"""Scores on the frozen test songs: of any bundle, and of what was counted on the same training songs."""
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lyrics_lm import versioning
 from lyrics_lm.bundle import TOKENIZER, Bundle
 from lyrics_lm.params import ModelParams, Settings, TrainingParams
 from lyrics_lm.records import EvalReport, KnownAnswer, Manifest, Metrics, from_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lyrics_lm.training.ngram import Tokens
 
 SPLIT = "test"
 
@@ -30,19 +38,53 @@ def current_dataset(settings: Settings) -> Path:
     return folder
 
 
-def score(bundle: Bundle, dataset_folder: Path) -> EvalReport:
-    """Losses of a bundle on the test songs of a prepared corpus."""
+@dataclass(frozen=True)
+class TestSongs:
+    """The frozen test songs of a prepared corpus; `split` names them by what they hold."""
+
+    texts: list[str]
+    names: list[str]
+    split: str
+
+
+def test_songs(dataset_folder: Path) -> TestSongs:
+    """The songs that nobody trains on."""
     from lyrics_lm.corpus import dataset
-    from lyrics_lm.evaluation.scoring import score
-    from lyrics_lm.inference.engine import Engine
-    from lyrics_lm.inference.vocabulary import load_tokenizer
 
     songs = dataset.split_songs(dataset_folder, SPLIT)
     texts = songs["text"].to_list()
     names = [f"{artist} - {song}" for artist, song in zip(songs["artist"], songs["song"], strict=True)]
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-    engine = Engine(bundle)
-    return score(engine, load_tokenizer(bundle), texts, names, model=bundle.digest, split=f"{SPLIT}-{digest}")
+    return TestSongs(texts, names, f"{SPLIT}-{digest}")
+
+
+def score(bundle: Bundle, dataset_folder: Path) -> EvalReport:
+    """Losses of a bundle on the test songs of a prepared corpus."""
+    from lyrics_lm.evaluation.scoring import score
+    from lyrics_lm.inference.engine import Engine
+    from lyrics_lm.inference.vocabulary import load_tokenizer
+
+    songs = test_songs(dataset_folder)
+    tokenizer = load_tokenizer(bundle)
+    return score(Engine(bundle), tokenizer, songs.texts, songs.names, model=bundle.digest, split=songs.split)
+
+
+def score_ngram(dataset_folder: Path) -> EvalReport:
+    """Losses of the n-gram counted on the training split of the same corpus."""
+    import numpy as np
+
+    from lyrics_lm.corpus import dataset
+    from lyrics_lm.evaluation.scoring import report
+    from lyrics_lm.training.ngram import Ngram
+
+    ngram = Ngram(dataset.load_tokens(dataset_folder, "train"), dataset.load_summary(dataset_folder).vocab_size)
+
+    def losses(opening: "Tokens", songs: "Sequence[Tokens]") -> "np.ndarray[Any, np.dtype[np.float64]]":
+        texts = [np.concatenate([opening, song]) for song in songs]
+        return np.array([-ngram.log_probabilities(text)[len(opening) - 1 :].sum() for text in texts])
+
+    songs, tokenizer = test_songs(dataset_folder), dataset.load_tokenizer(dataset_folder)
+    return report(losses, tokenizer, songs.texts, songs.names, model=f"{ngram.order}-gram", split=songs.split)
 
 
 def score_bigram(dataset_folder: Path) -> EvalReport:
