@@ -63,7 +63,7 @@ def graph_losses(engine: Engine, opening: IntArray, songs: Sequence[IntArray]) -
         nats += [np.log(engine.vocab_size) if len(song) else 0.0 for song in songs]
     rows = [np.concatenate([opening, song]) for song in songs]
     for batch in _batches([len(row) for row in rows], engine.vocab_size):
-        nats[batch] += _batchgraph_losses(engine, [rows[place] for place in batch], max(1, len(opening)))
+        nats[batch] += _batch_losses(engine, [rows[place] for place in batch], max(1, len(opening)))
     return nats
 
 
@@ -75,7 +75,7 @@ def _batches(lengths: Sequence[int], vocab_size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _batchgraph_losses(engine: Engine, rows: Sequence[IntArray], first: int) -> DoubleArray:
+def _batch_losses(engine: Engine, rows: Sequence[IntArray], first: int) -> DoubleArray:
     """Loss of the tokens from place `first` on of each row, read in columns that bound the memory."""
     nats = np.zeros(len(rows))
     active, state = list(range(len(rows))), engine.start(len(rows))

@@ -17,8 +17,8 @@ QUEUE = 1024  # streams that may wait for a lane
 _IDLE_SECONDS = 1.0  # the thread ends after so long without work, and with it what a replaced version holds
 # News of a stream is handed over after so long for each stream there is, and within these bounds: a frame costs
 # as much as some tokens, and no reader sees that it is late. A text's beginning and its end go at once.
-_HAND_OVER_SECONDS = 0.0005
-_SOONEST, _LATEST = 0.004, 0.05
+_HAND_OVER_SECONDS = 0.001
+_SOONEST, _LATEST = 0.004, 0.1
 
 
 @dataclass(frozen=True)
