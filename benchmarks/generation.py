@@ -91,11 +91,11 @@ class Block(nn.Module):
 class Lecture(nn.Module):
     """The tutorials' transformer: learned positions, heads in a list, no cache."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocab_size: int = V) -> None:
         super().__init__()
-        self.tokens, self.positions = nn.Embedding(V, WIDTH), nn.Embedding(WINDOW, WIDTH)
+        self.tokens, self.positions = nn.Embedding(vocab_size, WIDTH), nn.Embedding(WINDOW, WIDTH)
         self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)))
-        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, V)
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, vocab_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
@@ -158,7 +158,7 @@ def ours(generator: Generator) -> Callable[[int, int], None]:
 
 def transformer(folder: Path) -> Bundle:
     size = ModelParams()
-    model = Transformer(V, size.context, size.layers, size.width, size.heads)
+    model = Transformer(V, size.context, size.layers, size.width, size.heads, size.ngrams)
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.1)
     export(model, size.context, V, folder / MODEL)

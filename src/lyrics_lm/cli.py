@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lyrics_lm.params import Settings
 
 _FILE = click.Path(path_type=Path)
+_PRESETS = click.Choice(["sample", "full", "gpu"])
 _json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -68,10 +69,19 @@ def main(context: click.Context, directory: Path) -> None:
     metavar="FILE",
     help="CSV, JSON lines or Parquet with a text column; may be repeated.",
 )
+@click.option(
+    "--preset",
+    type=_PRESETS,
+    default="sample",
+    show_default=True,
+    help="Settings for a sample's size, for tens of thousands of songs (hours), or for those on a GPU.",
+)
 @click.argument("more_corpus", nargs=-1, type=_FILE, metavar="[FILE]...")
 @_json_flag
 @click.pass_obj
-def init(base: Path, directory: Path, corpus: tuple[Path, ...], more_corpus: tuple[Path, ...], as_json: bool) -> None:
+def init(
+    base: Path, directory: Path, corpus: tuple[Path, ...], preset: str, more_corpus: tuple[Path, ...], as_json: bool
+) -> None:
     """Make a workspace: a Git and DVC repository.
 
     Settings, pipeline, networks and songs lie in it. Without --corpus it holds a generated sample of songs.
@@ -81,7 +91,7 @@ def init(base: Path, directory: Path, corpus: tuple[Path, ...], more_corpus: tup
     """
     from lyrics_lm.steps.init import init as step
 
-    added = step(base / directory, [base / file for file in (*corpus, *more_corpus)])
+    added = step(base / directory, [base / file for file in (*corpus, *more_corpus)], preset=preset)
     _show(
         added,
         as_json,
@@ -140,9 +150,10 @@ def data_add(base: Path, files: tuple[Path, ...], as_json: bool) -> None:
     metavar="KEY=VALUE",
     help="Write a setting to params.yaml first; may be repeated.",
 )
+@click.option("--preset", type=_PRESETS, help="Write these settings first, as init would; --set goes over them.")
 @_json_flag
 @click.pass_obj
-def train(base: Path, assignments: tuple[str, ...], as_json: bool) -> None:
+def train(base: Path, assignments: tuple[str, ...], preset: str | None, as_json: bool) -> None:
     """Train what lies here, and register it.
 
     Runs the pipeline (dvc repro: prepare, train, evaluate, export).
@@ -151,11 +162,13 @@ def train(base: Path, assignments: tuple[str, ...], as_json: bool) -> None:
     \b
     Example:  lyrics-lm train --set model.name=bigram
     """
+    from lyrics_lm.steps import presets
     from lyrics_lm.steps.progress import bar
     from lyrics_lm.steps.train import train as step
 
+    first = presets.assignments(preset) if preset else ()
     with bar() as show:
-        trained = step(_settings(base), assignments, on_progress=show)
+        trained = step(_settings(base), (*first, *assignments), on_progress=show)
     done = "nothing changed: this is" if trained.known else f"trained in {trained.seconds:.0f} s and registered as"
     _show(trained, as_json, f"{done} version {trained.version} ({trained.bits_per_char:.3f} bits per character)")
 

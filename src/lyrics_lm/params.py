@@ -42,14 +42,16 @@ class TokenizerParams(_Section):
 
 
 class ModelParams(_Section):
-    """`name` is `bigram`, `transformer` or `models/FILE.py:CLASS`; the sizes are the transformer's;
+    """`name` is `bigram`, `transformer` or `models/FILE.py:CLASS`; the sizes are the transformer's
+    (`ngrams`: rows of each of its tables);
     `args` are passed to a class of your own."""
 
     name: str = "transformer"
     context: int = Field(64, ge=1, le=4096)
-    layers: int = Field(3, ge=1)
-    width: int = Field(72, ge=8)
-    heads: int = Field(4, ge=1)
+    layers: int = Field(2, ge=1)
+    width: int = Field(64, ge=8)
+    heads: int = Field(2, ge=1)
+    ngrams: int = Field(3001, ge=1)
     args: dict[str, Any] = {}
 
     @field_validator("name")
@@ -66,7 +68,7 @@ class TrainingParams(_Section):
 
     steps: int = Field(1500, ge=1)
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-2, gt=0)
+    learning_rate: float = Field(1e-2, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     seed: int = 1
     checkpoint_every: int = Field(100, ge=1)

@@ -46,7 +46,7 @@ def models(tmp_path_factory):
     """Of each kind, a generator and a function from a text (T) to the logits (T, V) of the model itself."""
     torch.manual_seed(4)
     places = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
-    transformer, convolution = Transformer(SIZE, CONTEXT, 2, 24, 2), Convolution()
+    transformer, convolution = Transformer(SIZE, CONTEXT, 2, 24, 2, 11), Convolution()
     made = {
         "transformer": exported(transformer, places["transformer"], CONTEXT, transformer.state),
         "sum": stateful_bundle(places["sum"] / "bundle"),

@@ -9,14 +9,15 @@ from pathlib import Path
 from lyrics_lm import params, versioning
 from lyrics_lm.errors import WorkspaceError
 from lyrics_lm.params import CorpusParams
+from lyrics_lm.steps import presets
 from lyrics_lm.steps.data_add import Added, add_files
 
 _SAMPLE = "sample.csv"
 _DRAFT = ".init.tmp"  # what a killed init leaves, and the next one clears away
 
 
-def init(directory: Path, corpus: Sequence[Path] = ()) -> Added:
-    """Make a workspace at `directory`; without song files, with the generated sample.
+def init(directory: Path, corpus: Sequence[Path] = (), *, preset: str = "sample") -> Added:
+    """Make a workspace at `directory` with the settings of a preset; without song files, with the generated sample.
 
     Raises `WorkspaceError` when something is there already, `CorpusError` when the songs cannot be
     used or are too few to train on; either way nothing is left behind.
@@ -26,7 +27,7 @@ def init(directory: Path, corpus: Sequence[Path] = ()) -> Added:
     place = directory.resolve()
     made = [folder for folder in (place, *place.parents) if not folder.exists()]
     try:
-        return _make(place, corpus)
+        return _make(place, corpus, preset)
     except BaseException:
         _clear(place)
         with contextlib.suppress(OSError):  # not made, or in use by now
@@ -35,24 +36,25 @@ def init(directory: Path, corpus: Sequence[Path] = ()) -> Added:
         raise
 
 
-def _make(directory: Path, corpus: Sequence[Path]) -> Added:
+def _make(directory: Path, corpus: Sequence[Path], preset: str) -> Added:
     """Build in a draft inside `directory`, then move everything up: last the file that makes a workspace."""
     draft = directory / _DRAFT
     shutil.rmtree(draft, ignore_errors=True)
-    added = _fill(draft, corpus)
+    added = _fill(draft, corpus, preset)
     for path in sorted(draft.iterdir(), key=lambda path: path.name == params.FILE):
         path.rename(directory / path.name)
     draft.rmdir()
     return added
 
 
-def _fill(directory: Path, corpus: Sequence[Path]) -> Added:
+def _fill(directory: Path, corpus: Sequence[Path], preset: str) -> Added:
     from lyrics_lm.corpus.dataset import require_enough
 
     template = resources.files("lyrics_lm.workspace") / "template"
     with resources.as_file(template) as source:
         shutil.copytree(source, directory, ignore=shutil.ignore_patterns("__pycache__"))
     (directory / "gitignore").rename(directory / ".gitignore")
+    params.override(directory, list(presets.assignments(preset)))
     songs = directory / versioning.SONGS
     songs.mkdir(parents=True)
     added = add_files(songs, list(corpus) or [_sample(directory)], CorpusParams())

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +16,15 @@ from lyrics_lm.params import TrainingParams
 from lyrics_lm.records import Progress
 from lyrics_lm.training import checkpoint
 from lyrics_lm.training.checkpoint import Checkpoint
+from lyrics_lm.training.muon import Muon
 from lyrics_lm.training.result import Loss
 
 Tokens = npt.NDArray[np.integer]
 
 _SMALL = 1_000_000  # parameters below which a second thread gains nothing, and would be missed by the service
 _WARMUP = 0.02  # of all steps
-_DECAY = 0.6
+_DECAY = 0.8
+_SELDOM = 3.0  # times the learning rate, for what learns from few of the tokens
 _CLIP = 1.0
 _LOSS_EVERY = 10  # steps
 _VALIDATE_EVERY = 100
@@ -44,6 +45,7 @@ class Loop:
         if sum(weight.numel() for weight in model.parameters()) < _SMALL:
             torch.set_num_threads(1)
         self._model = model.to(self._device)
+        self._called = torch.compile(self._model) if self._device.type == "cuda" else self._model
         self._optimisers = _optimisers(model, params)
         self._losses: list[Loss] = []
         self._step = 0
@@ -73,7 +75,7 @@ class Loop:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * _schedule(self._step / self._params.steps)
         torch.manual_seed(int(self._randomness().integers(2**32)))  # for dropout in a network of the user's own
-        loss = _loss(self._model, batch)
+        loss = _loss(self._called, batch)
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
         for optimiser in self._optimisers:
@@ -93,7 +95,7 @@ class Loop:
     @torch.inference_mode()
     def _validate(self, held_out: Tensor) -> float:
         self._model.eval()
-        return _loss(self._model, held_out).item()
+        return _loss(self._called, held_out).item()
 
     def _batch(self, tokens: Tokens) -> Tensor:
         return self._windows(tokens, self._randomness(), self._params.batch_size)
@@ -125,45 +127,48 @@ class Loop:
             optimiser.load_state_dict({**optimiser.state_dict(), "state": kept.optimisers.get(place, {})})
 
 
-def _loss(model: nn.Module, windows: Tensor) -> Tensor:
-    """Mean nats per token of predicting each next token of windows (B, T + 1)."""
-    logits = model(windows[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+def _loss(model: Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
+    """Mean nats per token of predicting each next token of windows (B, T + 1); on a GPU with products in bfloat16."""
+    with torch.autocast(windows.device.type, torch.bfloat16, enabled=windows.is_cuda):
+        logits = model(windows[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1).float(), windows[:, 1:].flatten())
 
 
 def _optimisers(model: nn.Module, params: TrainingParams) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices between embedding and output, AdamW for the rest.
-
-    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; its update is
-    scaled to AdamW's, so that both share one learning rate (Liu et al., arXiv 2502.16982, section 2.2).
-    """
-    hidden = _hidden_matrices(model)
-    chosen = {id(weight) for weight in hidden}
+    """Muon for the matrices between embedding and output, AdamW for the rest. Both share one learning rate, but
+    for embeddings and the output, whose rows are each seen seldom."""
+    hidden, seldom = _hidden_matrices(model), _vocabulary_matrices(model)
+    chosen = {id(weight) for weight in (*hidden, *seldom)}
     rest = [weight for weight in model.parameters() if id(weight) not in chosen]
+    groups = [
+        {"params": weights, "lr": rate}
+        for weights, rate in ((seldom, _SELDOM * params.learning_rate), (rest, params.learning_rate))
+        if weights
+    ]
     made: list[torch.optim.Optimizer] = []
     if hidden:
-        made.append(
-            torch.optim.Muon(
-                hidden,
-                lr=params.learning_rate,
-                weight_decay=params.weight_decay,
-                momentum=0.9,
-                ns_steps=3,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
-    if rest:
-        made.append(torch.optim.AdamW(rest, lr=params.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True))
+        made.append(Muon(hidden, lr=params.learning_rate, momentum=0.9, weight_decay=params.weight_decay))
+    if groups:
+        made.append(torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True))
     for optimiser in made:
         for group in optimiser.param_groups:
             group["peak"] = group["lr"]
     return made
 
 
-def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+def _hidden_matrices(model: nn.Module) -> list[Tensor]:
     """Weights of linear layers other than the last one, which speaks the vocabulary."""
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return [cast("nn.Parameter", module.weight) for module in linear[:-1]]
+    return [layer.weight for layer in _linear(model)[:-1]]
+
+
+def _vocabulary_matrices(model: nn.Module) -> list[Tensor]:
+    """Weights of embeddings and of the last linear layer; each once, for the two may be tied."""
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    return list({id(weight): weight for weight in (*tables, *(layer.weight for layer in _linear(model)[-1:]))}.values())
+
+
+def _linear(model: nn.Module) -> list[nn.Linear]:
+    return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
 def _schedule(done: float) -> float:

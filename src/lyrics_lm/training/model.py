@@ -41,7 +41,8 @@ def build(params: ModelParams, vocab_size: int, root: Path) -> nn.Module:
     """
     if params.name == TRANSFORMER:
         try:
-            return Transformer(vocab_size, params.context, params.layers, params.width, params.heads)
+            sizes = (params.context, params.layers, params.width, params.heads, params.ngrams)
+            return Transformer(vocab_size, *sizes)
         except ValueError as error:
             raise ModelError(f"{error}; change model.width or model.heads in params.yaml") from error
     file, _, name = params.name.partition(":")

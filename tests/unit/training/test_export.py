@@ -58,7 +58,7 @@ class Counting(nn.Module):
 
 
 def transformer():
-    model = Transformer(VOCAB, CONTEXT, 2, 16, 2)
+    model = Transformer(VOCAB, CONTEXT, 2, 16, 2, 11)
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(std=0.3)

@@ -13,7 +13,7 @@ torch.set_num_threads(1)  # more gain nothing at these sizes, and the machine ma
 def made(context=5, layers=2, width=16, heads=2, seed=0):
     """A transformer with no weight left at zero, so that every path shows in the logits."""
     torch.manual_seed(seed)
-    model = Transformer(VOCAB, context, layers, width, heads)
+    model = Transformer(VOCAB, context, layers, width, heads, 11)
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(std=1.0 if weight is model.embedding.weight else 0.3)
@@ -88,12 +88,13 @@ def test_a_state_is_not_changed_in_place():
 @pytest.mark.parametrize("context", [1, 2, 5])
 @torch.inference_mode()
 def test_attention_reaches_exactly_its_context(context):
-    """With one layer, a token shows in its own logits and those of the context - 1 after it, in no others."""
+    """With one layer, a token shows in its own logits and those of the context - 1 after it, and, for n-grams
+    of five tokens, of four more; in no others."""
     model, text = made(context, layers=1), texts(1, 14)
     changed = text.clone()
     changed[0, 4] = (changed[0, 4] + 1) % VOCAB
     differs = (model(text) != model(changed)).any(dim=-1)[0]
-    assert differs.nonzero().flatten().tolist() == list(range(4, 4 + context))
+    assert differs.nonzero().flatten().tolist() == list(range(4, 4 + context + 4))
 
 
 @pytest.mark.parametrize("place", [1, 6, 13])
@@ -119,7 +120,7 @@ def test_the_order_of_the_past_matters():
 @torch.inference_mode()
 def test_where_in_a_text_a_window_stands_does_not_matter():
     """Only distances count: with one layer, after any past of any length, the same window says the same."""
-    model, window = made(context=8, layers=1), texts(1, 8)
+    model, window = made(context=8, layers=1), texts(1, 8 + 4)  # its first token is read as an n-gram's last
     alone = model(window)[0, -1]
     for length in (1, 7, 400):
         moved = torch.cat([texts(1, length, seed=length), window], dim=1)
@@ -134,20 +135,22 @@ def test_a_norm_leaves_unit_mean_square():
 
 def test_an_untrained_network_says_nothing_yet():
     """All tokens are equally likely before the first step, so training begins at log V."""
-    model = Transformer(VOCAB, 5, 2, 16, 2)
+    model = Transformer(VOCAB, 5, 2, 16, 2, 11)
     assert model(texts(2, 7)).abs().max() == 0
 
 
 def test_parameters_of_the_default_size():
-    """Two tables V x C, and 12 C^2 a layer: nothing else is learned."""
+    """Two tables V x C, 12 C^2 a layer, four hashed tables of rows of 8 and what reads them: no more than the
+    209 thousand of the tutorials' model."""
     size, vocab = ModelParams(), 60
-    model = Transformer(vocab, size.context, size.layers, size.width, size.heads)
+    model = Transformer(vocab, size.context, size.layers, size.width, size.heads, size.ngrams)
     count = sum(weight.numel() for weight in model.parameters())
-    assert count == 2 * vocab * size.width + size.layers * 12 * size.width**2 == 195_264
+    tables = 4 * 8 * size.ngrams + 4 * 8 * size.width
+    assert count == (2 * vocab + 1) * size.width + size.layers * 12 * size.width**2 + tables == 204_128
 
 
 @pytest.mark.parametrize(("width", "heads"), [(30, 4), (12, 4), (9, 1)])
 def test_a_width_that_heads_cannot_share_is_refused(width, heads):
     """Each head turns pairs of numbers, so its share must be even."""
     with pytest.raises(ValueError, match=f"width {width} is not a multiple of twice the {heads} heads"):
-        Transformer(VOCAB, 5, 1, width, heads)
+        Transformer(VOCAB, 5, 1, width, heads, 11)
