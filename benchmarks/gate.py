@@ -50,7 +50,7 @@ def losses(prepared: Path, place: Path, seed: int) -> EvalReport:
     texts = [text for split in ("validation", "test") for text in dataset.split_songs(prepared, split)["text"]]
     names = [str(number) for number in range(len(texts))]
     engine = Engine(unpublished(place / "model", summary.vocab_size))
-    return score(engine, dataset.load_tokenizer(prepared), texts, names, model=str(seed), split="held out")
+    return score(engine, dataset.load_tokenizer(prepared), texts, names, model=str(seed), split="held out").report
 
 
 def report(bits: np.ndarray, chars: np.ndarray) -> EvalReport:

@@ -80,7 +80,7 @@ def main() -> None:
 def own_bits_per_byte(made: bundle.Bundle, texts: list[str]) -> float:
     engine, tokenizer = Engine(made), dataset.load_tokenizer(made.path)
     ids = [np.array(tokenizer.encode(text).ids, dtype=np.int64) for text in ["\n", *texts]]
-    nats = graph_losses(engine, ids[0], ids[1:])
+    nats = [each.sum() for each in graph_losses(engine, ids[0], ids[1:])]
     return float(nats.sum() / math.log(2) / sum(len(text.encode()) for text in texts))
 
 

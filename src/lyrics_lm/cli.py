@@ -160,17 +160,18 @@ def train(base: Path, assignments: tuple[str, ...], preset: str | None, as_json:
     With nothing changed it does no work. Uncommitted edits are trained too, and kept with the run.
 
     \b
-    Example:  lyrics-lm train --set model.name=bigram
+    Examples:  lyrics-lm train --set model.name=bigram
+               lyrics-lm train --set training.seeds=3      (the median is registered)
     """
     from lyrics_lm.steps import presets
     from lyrics_lm.steps.progress import bar
+    from lyrics_lm.steps.train import describe
     from lyrics_lm.steps.train import train as step
 
     first = presets.assignments(preset) if preset else ()
     with bar() as show:
         trained = step(_settings(base), (*first, *assignments), on_progress=show)
-    done = "nothing changed: this is" if trained.known else f"trained in {trained.seconds:.0f} s and registered as"
-    _show(trained, as_json, f"{done} version {trained.version} ({trained.bits_per_char:.3f} bits per character)")
+    _show(trained, as_json, describe(trained))
 
 
 @main.command()

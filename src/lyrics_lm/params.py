@@ -64,13 +64,15 @@ class ModelParams(_Section):
 
 
 class TrainingParams(_Section):
-    """`steps` of `batch_size` windows of the model's context; `learning_rate` is the peak."""
+    """`steps` of `batch_size` windows of the model's context; `learning_rate` is the peak. `seeds` networks are
+    trained, from `seed` on, and the median is kept."""
 
     steps: int = Field(1500, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-2, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     seed: int = 1
+    seeds: int = Field(1, ge=1, le=20)
     checkpoint_every: int = Field(100, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -82,8 +84,10 @@ class ServingParams(_Section):
 
 
 class GateParams(_Section):
-    """Limits a version must keep: milliseconds per token over the champion's, and megabytes."""
+    """Limits a version must keep: milliseconds per token over the champion's, megabytes, and how many characters
+    in a row, word for word from one training song, count as copied."""
 
+    copying: int = Field(50, ge=31)
     latency_ratio: float = Field(20.0, gt=0)
     size_mb: float = Field(100.0, gt=0)
 

@@ -91,6 +91,58 @@ class EvalReport:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Bits per character on a part of the test songs, with their 95% interval (None: too few songs to tell).
+    `kind` is `artist`, `length` or `lines`; `songs` counts those that have any of it."""
+
+    kind: str
+    name: str
+    songs: int
+    chars: int
+    bits_per_char: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class SlicesReport:
+    """A score taken apart. `overlap` is the share of the test songs' lines (of twelve characters or more) that
+    stand word for word in a training song."""
+
+    overlap: float
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A passage that a model wrote and a training song has; `length` in characters, `text` cut short."""
+
+    text: str
+    length: int
+    song: str
+
+
+@dataclass(frozen=True)
+class CopyingReport:
+    """How much of what a model writes stands word for word in the training songs.
+
+    `share` of all runs of `window` characters in `samples` texts, and the same share of the test songs, which
+    copied nothing: what coincidence makes. `excess_low` and `excess_high` bound the difference (95%).
+    Lengths of the longest passages in characters; `worst` holds the longest of different songs.
+    """
+
+    window: int
+    samples: int
+    share: float
+    test_share: float
+    excess_low: float
+    excess_high: float
+    longest: int
+    test_longest: int
+    worst: tuple[Copied, ...]
+
+
+@dataclass(frozen=True)
 class GateResult:
     """One check of a version: what was seen, what was asked for, and why that passes or not."""
 

@@ -17,7 +17,7 @@ INFERENCE = (
     "records.py",
 )
 # And to do so behind HTTP.
-SERVING = (*INFERENCE, "rollout.py", "serving", "traffic.py")
+SERVING = (*INFERENCE, "corpus/verbatim.py", "rollout.py", "serving", "traffic.py")
 
 
 def copy(parts: tuple[str, ...], folder: Path) -> Path:

@@ -7,13 +7,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lyrics_lm.records import EvalReport, GateResult, Verdict
+from lyrics_lm.records import CopyingReport, EvalReport, GateResult, Verdict
 
 _RESAMPLES = 10_000
 _AT_ONCE = 1_000
 _TAIL = 0.025
 _RESOLVED = 3  # resamples beyond a quantile, fewer of which would not tell where it is
 _SEED = 2015
+_EXCESS = 0.01  # of all runs of characters: what a model may copy beyond coincidence
 # Bits per character within which two reports are equal: rounding of float32 logits.
 _TIE = 1e-6
 
@@ -81,7 +82,29 @@ def fewest_songs(tail: float) -> int:
 
 def spread(report: EvalReport) -> Interval:
     """Bits per character with their 95% interval, by bootstrap over songs."""
-    return _interval(np.array(report.bits), np.array(report.chars, dtype=np.float64), _TAIL)
+    return interval(np.array(report.bits), np.array(report.chars, dtype=np.float64))
+
+
+def interval(bits: npt.NDArray[np.float64], chars: npt.NDArray[np.float64]) -> Interval:
+    """The same of any songs, from the bits and characters of each (songs)."""
+    return _interval(bits, chars, _TAIL)
+
+
+def copying(report: CopyingReport) -> GateResult:
+    """Of what the model writes, hardly more may stand in the training songs than of songs it never saw: the 95%
+    interval of the difference must not lie above one window in a hundred."""
+    observed = f"{report.share:.2%} of its runs of {report.window} characters, longest {report.longest}"
+    base = f"{report.test_share:.2%} of the test songs', longest {report.test_longest}"
+    passed = report.excess_low <= _EXCESS
+    said = f"{observed}, stand in training songs, and {base}"
+    worst = f"; most of all {report.worst[0].song}" if report.worst and not passed else ""
+    return GateResult(
+        gate="copying",
+        passed=passed,
+        observed=observed,
+        threshold=f"at most {_EXCESS:.0%} above the test songs' {report.test_share:.2%}",
+        reason=said if passed else f"it copies: {said}{worst}",
+    )
 
 
 def latency(candidate_ms: float, champion_ms: float | None, limit: float) -> GateResult:

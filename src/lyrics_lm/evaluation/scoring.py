@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -19,20 +20,29 @@ _ROWS = 8
 _COLUMNS = 64
 
 
-# From the tokens of a song break and those of some songs to the nats of each song after a break.
-Losses = Callable[[IntArray, Sequence[IntArray]], DoubleArray]
+# From the tokens of a song break and those of some songs to the nats of each token of each song after a break.
+Losses = Callable[[IntArray, Sequence[IntArray]], Sequence[DoubleArray]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A report, and what it sums: of each song, the nats of its tokens and the characters at which they begin."""
+
+    report: EvalReport
+    nats: Sequence[DoubleArray]
+    begins: Sequence[IntArray]
 
 
 def score(
     engine: Engine, tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str], *, model: str, split: str
-) -> EvalReport:
+) -> Scored:
     """The report of a loaded bundle: `report`, of the losses that its graph gives."""
     return report(functools.partial(graph_losses, engine), tokenizer, texts, names, model=model, split=split)
 
 
 def report(
     losses: Losses, tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str], *, model: str, split: str
-) -> EvalReport:
+) -> Scored:
     """Losses of `texts`, song by song: nats(song) = -sum_i ln p(x_i | break, x_1 .. x_{i-1}).
 
     Each song follows a song break, so its first token is scored like any other. The log-softmax and the
@@ -44,26 +54,30 @@ def report(
     songs = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     opening = np.array(tokenizer.encode(SONG_BREAK, add_special_tokens=False).ids, dtype=np.int64)
     untold = [_untold(tokenizer, text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
-    return EvalReport(
+    nats = losses(opening, songs)
+    summed = EvalReport(
         model=model,
         split=split,
         songs=tuple(name for name, _ in zip(names, texts, strict=True)),
-        nats=tuple(losses(opening, songs).tolist()),
+        nats=tuple(float(each.sum()) for each in nats),
         tokens=tuple(len(song) for song in songs),
         chars=tuple(len(text) for text in texts),
         unknown=tuple(untold),
     )
+    begins = [np.array([begin for begin, _ in encoding.offsets], dtype=np.int64) for encoding in encodings]
+    return Scored(summed, nats, begins)
 
 
-def graph_losses(engine: Engine, opening: IntArray, songs: Sequence[IntArray]) -> DoubleArray:
-    """Loss of each song. Where the tokenizer has no tokens for a song break, nothing precedes a song's
+def graph_losses(engine: Engine, opening: IntArray, songs: Sequence[IntArray]) -> list[DoubleArray]:
+    """Losses of each song. Where the tokenizer has no tokens for a song break, nothing precedes a song's
     first token, and it costs ln V."""
-    nats = np.zeros(len(songs))
-    if len(opening) == 0:
-        nats += [np.log(engine.vocab_size) if len(song) else 0.0 for song in songs]
+    alone = [np.log([engine.vocab_size])] if len(opening) == 0 else []
+    nats = [np.concatenate([*(alone if len(song) else []), np.empty(0)]) for song in songs]
     rows = [np.concatenate([opening, song]) for song in songs]
     for batch in _batches([len(row) for row in rows], engine.vocab_size):
-        nats[batch] += _batch_losses(engine, [rows[place] for place in batch], max(1, len(opening)))
+        found = _batch_losses(engine, [rows[place] for place in batch], max(1, len(opening)))
+        for place, losses in zip(batch, found, strict=True):
+            nats[place] = np.concatenate([nats[place], losses])
     return nats
 
 
@@ -75,9 +89,9 @@ def _batches(lengths: Sequence[int], vocab_size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _batch_losses(engine: Engine, rows: Sequence[IntArray], first: int) -> DoubleArray:
-    """Loss of the tokens from place `first` on of each row, read in columns that bound the memory."""
-    nats = np.zeros(len(rows))
+def _batch_losses(engine: Engine, rows: Sequence[IntArray], first: int) -> list[DoubleArray]:
+    """Losses of the tokens from place `first` on of each row, read in columns that bound the memory."""
+    nats: list[list[DoubleArray]] = [[] for _ in rows]
     active, state = list(range(len(rows))), engine.start(len(rows))
     columns = min(_COLUMNS, max(1, _MAX_LOGITS // (len(rows) * engine.vocab_size)))
     for start in range(0, max(len(row) for row in rows) - 1, columns):
@@ -87,8 +101,8 @@ def _batch_losses(engine: Engine, rows: Sequence[IntArray], first: int) -> Doubl
         logits, state = engine.advance_all(chunk, state)
         for row, after in zip(active, logits, strict=True):
             losses = _losses(after, rows[row][start + 1 : start + 1 + len(after)])
-            nats[row] += losses[max(0, first - 1 - start) :].sum()
-    return nats
+            nats[row].append(losses[max(0, first - 1 - start) :])
+    return [np.concatenate(parts) for parts in nats]
 
 
 def _losses(logits: FloatArray, targets: IntArray) -> DoubleArray:

@@ -1,5 +1,6 @@
 """The HTTP routes: completions, models, the page and its events. Translates errors, decides nothing."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -31,6 +32,8 @@ from lyrics_lm.serving.types import (
     ErrorDetail,
     GenerateRequest,
     GenerateResponse,
+    LinesRequest,
+    LinesResponse,
     Live,
     first_error,
 )
@@ -62,7 +65,8 @@ class HttpError(Exception):
 
 
 class Api:
-    """The routes, over what is live. `training` gives the progress of a running training, as JSON."""
+    """The routes, over what is live. `training` gives the progress of a running training, as JSON; `known_lines`
+    the lines of a text that stand in training songs, with one that has each, or None where nobody can tell."""
 
     def __init__(
         self,
@@ -70,11 +74,13 @@ class Api:
         record: Callable[[TrafficRecord], None],
         training: Callable[[], bytes | None],
         meter: Meter,
+        known_lines: Callable[[str], dict[str, str] | None],
     ) -> None:
         self._live = live
         self._record = record
         self._training = training
         self._meter = meter
+        self._known_lines = known_lines
 
     def app(self, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:
         return Starlette(
@@ -83,6 +89,7 @@ class Api:
                 Mount("/page", _PageFiles(directory=_PAGE)),
                 Route("/events", self.events),
                 Route("/generate", self.generate, methods=["POST"]),
+                Route("/lines", self.lines, methods=["POST"]),
                 Route("/v1/models", self.models),
                 Route("/v1/models/{model}", self.model),
                 Route("/v1/completions", self.completions, methods=["POST"]),
@@ -120,6 +127,11 @@ class Api:
         completion = await self._whole(answer)
         body = GenerateResponse(text=completion.choices[0].text)
         return JSONResponse(body.model_dump(), headers={"x-model-digest": serving.version.digest})
+
+    async def lines(self, request: Request) -> Response:
+        asked = await _body(request, LinesRequest)
+        known = await asyncio.to_thread(self._known_lines, asked.text)
+        return JSONResponse(LinesResponse(lines=known).model_dump())
 
     async def events(self, _: Request) -> Response:
         return StreamingResponse(self._events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
@@ -251,8 +263,11 @@ async def _not_offered(request: Request, error: Exception) -> Response:
 
 
 async def _crash(request: Request, _: Exception) -> Response:
-    """A fault of ours: the traceback goes to the log, the request id to the client."""
-    return await _http_error(request, _failed(request.scope[_REQUEST]))
+    """A fault of ours: the traceback goes to the log, the request id to the client. The server closes the
+    connection after one, so the client is told, before it sends the next request down it."""
+    answer = await _http_error(request, _failed(request.scope[_REQUEST]))
+    answer.headers["connection"] = "close"
+    return answer
 
 
 def _failed(request_id: str) -> HttpError:

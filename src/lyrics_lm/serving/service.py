@@ -14,9 +14,11 @@ import bentoml
 from starlette.applications import Starlette
 
 from lyrics_lm import bundle
+from lyrics_lm.corpus import verbatim
 from lyrics_lm.records import Deployment, LiveVersion
 from lyrics_lm.serving import HOME, TARGET, WORKERS
 from lyrics_lm.serving.api import Api, Headers
+from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, follow, load
 from lyrics_lm.serving.metrics import meter
 from lyrics_lm.traffic import TrafficLog
@@ -75,7 +77,8 @@ def _training() -> bytes | None:
         return None
 
 
-_api = Api(_live, _log.append if _log else lambda record: None, _training, meter())
+_known_lines = KnownLines(Path(_home) / verbatim.FOLDER if _home else None)
+_api = Api(_live, _log.append if _log else lambda record: None, _training, meter(), _known_lines)
 
 
 # The timeout bounds the wait for an answer's first byte; BentoML keeps each request that long.

@@ -88,6 +88,20 @@ class GenerateResponse(BaseModel):
     text: str
 
 
+class LinesRequest(BaseModel):
+    """The body of `POST /lines`: a text of which the page asks what stands in training songs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Text
+
+
+class LinesResponse(BaseModel):
+    """Lines that stand in a training song, and one that has each; null where this service cannot tell."""
+
+    lines: dict[str, str] | None
+
+
 class Logprobs(BaseModel):
     tokens: list[str] = []
     token_logprobs: list[float | None] = []

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from lyrics_lm import bundle, durable, versioning
-from lyrics_lm.bundle import CARD, MODEL, TOKENIZER, WEIGHTS
+from lyrics_lm.bundle import CARD, MODEL, TOKENIZER, WEIGHTS, Bundle
 from lyrics_lm.params import Settings
-from lyrics_lm.records import EvalReport, Manifest, Metrics, Progress, from_json, to_json
+from lyrics_lm.records import CopyingReport, EvalReport, Metrics, Progress, SlicesReport, from_json, to_json
 from lyrics_lm.steps import scores
+from lyrics_lm.steps.card import card as write_card
 from lyrics_lm.steps.progress import Show, bar
 
 DATASET = Path("build/dataset")
 TRAINED = Path("build/model")
 LOSSES = TRAINED / "losses.csv"
 METRICS = Path("build/metrics.json")
-EVALUATION = Path("build/evaluation.json")
+EVALUATION = Path("build/evaluation")
+REPORT, SLICES, COPYING = "report.json", "slices.json", "copying.json"
 BUNDLE = Path("build/bundle")
 LOCK = Path("build/train.lock")
 
@@ -76,15 +78,24 @@ def train(settings: Settings) -> None:
 
 
 def evaluate(settings: Settings) -> None:
-    """Score `model.onnx`, the thing that ships, and the counted bigram and n-gram on the test songs."""
+    """Score `model.onnx`, the thing that ships, and the counted bigram and n-gram on the test songs; and see
+    what it copies of the training songs."""
     from lyrics_lm.corpus import dataset
 
     folder = settings.root / DATASET
     trained = scores.unpublished(settings.root / TRAINED, dataset.load_summary(folder).vocab_size)
-    report, bigram, ngram = scores.score(trained, folder), scores.score_bigram(folder), scores.score_ngram(folder)
-    durable.write(settings.root / EVALUATION, to_json(report))
+    report, slices = scores.score_in_slices(trained, settings.home, folder)
+    copying = scores.copying(trained, settings, folder)
+    bigram, ngram = scores.score_bigram(folder), scores.score_ngram(folder)
+    with durable.directory(settings.root / EVALUATION) as draft:
+        for name, record in ((REPORT, report), (SLICES, slices), (COPYING, copying)):
+            (draft / name).write_bytes(to_json(record) + b"\n")
     counted = {"bigram": _scores(bigram), "ngram": _scores(ngram)}
-    metrics = {**_scores(report), **counted, "test_songs": len(report.songs)}
+    copied = {"copied": round(copying.share, 6), "copied_by_test_songs": round(copying.test_share, 6)}
+    metrics = {**_scores(report), **counted, **copied, "overlap": round(slices.overlap, 4)}
+    metrics["test_songs"] = len(report.songs)
+    if len(seeds := scores.trained(settings.root / TRAINED).seeds) > 1:
+        metrics["validation_loss_of_seeds"] = {str(seed): round(loss, 4) for seed, loss in seeds.items()}
     durable.write(settings.root / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
 
 
@@ -96,7 +107,13 @@ def export(settings: Settings) -> None:
 
     folder = settings.root / DATASET
     trained = scores.unpublished(settings.root / TRAINED, dataset.load_summary(folder).vocab_size)
-    report = from_json((settings.root / EVALUATION).read_bytes(), EvalReport)
+    found = settings.root / EVALUATION
+    report = from_json((found / REPORT).read_bytes(), EvalReport)
+    slices = from_json((found / SLICES).read_bytes(), SlicesReport)
+    copying = from_json((found / COPYING).read_bytes(), CopyingReport)
+    counted = json.loads((settings.root / METRICS).read_bytes())
+    names = {"bigram": "bigram, counted", "ngram": "n-gram, counted"}
+    baselines = {name: counted[key]["bits_per_char"] for key, name in names.items()}
     tokens = [int(token) for token in dataset.load_tokens(folder, "validation")[:_KNOWN_TOKENS]]
     manifest = dataclasses.replace(
         trained.manifest,
@@ -108,10 +125,24 @@ def export(settings: Settings) -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         card = Path(name) / CARD
-        card.write_text(_card(manifest, report))
+        card.write_text(write_card(manifest, report, baselines, slices, copying, samples(trained)))
         sources = {file: trained.path / file for file in (MODEL, TOKENIZER, WEIGHTS)}
         present = {file: path for file, path in sources.items() if path.is_file()}
         bundle.write(settings.root / BUNDLE, {**present, CARD: card}, manifest)
+
+
+def samples(made: Bundle) -> dict[str, str]:
+    """Three texts from the start of a song, by the temperature each was drawn at."""
+    from lyrics_lm.inference.generator import Generator
+    from lyrics_lm.inference.stream import Sampling
+
+    generator = Generator(made)
+    texts = {}
+    for temperature in (0.5, 0.8, 1.0):
+        sampling = Sampling(max_tokens=300, temperature=temperature, seed=1)
+        pieces = generator.generate(generator.vocabulary.encode(""), sampling)
+        texts[f"temperature {temperature}"] = "".join(piece.text for piece in pieces)
+    return texts
 
 
 STAGES: dict[str, Callable[[Settings], None]] = {
@@ -161,29 +192,7 @@ def _provenance(settings: Settings) -> dict[str, Any]:
         "inputs": snapshot.inputs,
         "corpus": snapshot.corpus,
         "params": settings.params.model_dump(include={"corpus", "tokenizer", "model", "training"}),
-        "seed": settings.params.training.seed,
+        "seed": scores.trained(settings.root / TRAINED).seed or settings.params.training.seed,
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
-
-
-def _card(manifest: Manifest, report: EvalReport) -> str:
-    from lyrics_lm.evaluation.gate import spread
-
-    provenance = manifest.provenance
-    interval = spread(report)
-    commit = f"{provenance['git_commit'] or 'no commit'}{' with uncommitted edits' if provenance['git_dirty'] else ''}"
-    return f"""# {manifest.name}, {manifest.architecture}
-
-A language model of song lyrics. Generates text that resembles its training songs; it knows nothing else.
-
-| | |
-|---|---|
-| bits per character (test), 95% interval | {report.bits_per_char:.4f} [{interval.low:.4f}, {interval.high:.4f}] |
-| perplexity per token (test) | {report.perplexity:.4f} |
-| measured on | {len(report.songs)} songs, {sum(report.chars)} characters, split `{report.split}` |
-| vocabulary, context | {manifest.vocab_size} tokens, {manifest.context} tokens |
-| corpus | `{provenance["corpus"]}` |
-| commit | {commit} |
-| seed | {provenance["seed"]} |
-"""

@@ -11,7 +11,7 @@ from lyrics_lm import bundle, durable
 from lyrics_lm.bundle import Bundle
 from lyrics_lm.errors import BundleError
 from lyrics_lm.params import Settings
-from lyrics_lm.records import EvalReport, GateResult, LiveVersion, Verdict, from_json, to_json
+from lyrics_lm.records import CopyingReport, EvalReport, GateResult, LiveVersion, Verdict, from_json, to_json
 from lyrics_lm.steps import scores
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ class Release:
                     scores.score_ngram(dataset),
                     look=1 + self._challengers(champion),
                 ),
+                gate.copying(self._copying(candidate, dataset)),
                 gate.latency(milliseconds, champion_milliseconds, limits.latency_ratio),
                 gate.size(candidate.size, limits.size_mb),
             ),
@@ -238,6 +239,16 @@ class Release:
         verdicts = [version.verdict for version in versions.every(self._uri) if version.verdict]
         against = [verdict for verdict in verdicts if champion and verdict.champion == champion.digest]
         return sum(any(result.gate == "quality" for result in verdict.gates) for verdict in against)
+
+    def _copying(self, of: Bundle, dataset: Path) -> CopyingReport:
+        """Kept as scores are."""
+        window = self._settings.params.gates.copying
+        kept = self._home / "cache" / f"copying-{of.digest[:16]}-{dataset.name}-{window}.json"
+        if kept.is_file():
+            return from_json(kept.read_bytes(), CopyingReport)
+        report = scores.copying(of, self._settings, dataset)
+        durable.write(kept, to_json(report))
+        return report
 
     def _score(self, of: Bundle, dataset: Path) -> EvalReport:
         """Scores are kept: neither a bundle nor a test set of this digest ever changes."""

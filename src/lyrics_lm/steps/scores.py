@@ -5,17 +5,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lyrics_lm import versioning
+from lyrics_lm import durable, versioning
 from lyrics_lm.bundle import TOKENIZER, Bundle
 from lyrics_lm.params import ModelParams, Settings, TrainingParams
-from lyrics_lm.records import EvalReport, KnownAnswer, Manifest, Metrics, from_json
+from lyrics_lm.records import CopyingReport, EvalReport, KnownAnswer, Manifest, Metrics, SlicesReport, from_json
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from lyrics_lm.training.ngram import Tokens
+    from lyrics_lm.corpus.verbatim import Verbatim
+    from lyrics_lm.evaluation.scoring import Scored
+    from lyrics_lm.training.ngram import FloatArray, Tokens
+    from lyrics_lm.training.result import TrainedModel
 
 SPLIT = "test"
 
@@ -43,6 +44,7 @@ class TestSongs:
     """The frozen test songs of a prepared corpus; `split` names them by what they hold."""
 
     texts: list[str]
+    artists: list[str]
     names: list[str]
     split: str
 
@@ -55,11 +57,25 @@ def test_songs(dataset_folder: Path) -> TestSongs:
     texts = songs["text"].to_list()
     names = [f"{artist} - {song}" for artist, song in zip(songs["artist"], songs["song"], strict=True)]
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-    return TestSongs(texts, names, f"{SPLIT}-{digest}")
+    return TestSongs(texts, songs["artist"].to_list(), names, f"{SPLIT}-{digest}")
 
 
 def score(bundle: Bundle, dataset_folder: Path) -> EvalReport:
     """Losses of a bundle on the test songs of a prepared corpus."""
+    return _scored(bundle, dataset_folder).report
+
+
+def score_in_slices(bundle: Bundle, home: Path, dataset_folder: Path) -> tuple[EvalReport, SlicesReport]:
+    """The same, and by artist, length and kind of line."""
+    from lyrics_lm.evaluation.slices import slices
+
+    scored = _scored(bundle, dataset_folder)
+    index = _index(home, dataset_folder)
+    songs = test_songs(dataset_folder)
+    return scored.report, slices(scored, songs.texts, songs.artists, lambda line: index.line(line) is not None)
+
+
+def _scored(bundle: Bundle, dataset_folder: Path) -> "Scored":
     from lyrics_lm.evaluation.scoring import score
     from lyrics_lm.inference.engine import Engine
     from lyrics_lm.inference.vocabulary import load_tokenizer
@@ -67,6 +83,32 @@ def score(bundle: Bundle, dataset_folder: Path) -> EvalReport:
     songs = test_songs(dataset_folder)
     tokenizer = load_tokenizer(bundle)
     return score(Engine(bundle), tokenizer, songs.texts, songs.names, model=bundle.digest, split=songs.split)
+
+
+def copying(bundle: Bundle, settings: Settings, dataset_folder: Path) -> CopyingReport:
+    """How much a bundle copies of the training songs of a prepared corpus."""
+    from lyrics_lm.corpus import dataset
+    from lyrics_lm.evaluation import copying
+    from lyrics_lm.inference.generator import Generator
+
+    texts = dataset.split_songs(dataset_folder, "train")["text"].to_list()
+    index = _index(settings.home, dataset_folder)
+    window = settings.params.gates.copying
+    return copying.measure(Generator(bundle), texts, test_songs(dataset_folder).texts, index, window=window)
+
+
+def _index(home: Path, dataset_folder: Path) -> "Verbatim":
+    """The index of the training songs, kept where the service finds it too."""
+    from lyrics_lm.corpus import dataset, verbatim
+
+    folder = home / verbatim.FOLDER
+    songs = dataset.split_songs(dataset_folder, "train")
+    digest = hashlib.sha256("\0".join(songs["text"]).encode()).hexdigest()
+    if verbatim.made_of(folder) != digest:
+        names = [f"{artist} - {song}" for artist, song in zip(songs["artist"], songs["song"], strict=True)]
+        with durable.directory(folder) as draft:
+            verbatim.build(songs["text"].to_list(), names).save(draft, digest)
+    return verbatim.load(folder)
 
 
 def score_ngram(dataset_folder: Path) -> EvalReport:
@@ -79,12 +121,13 @@ def score_ngram(dataset_folder: Path) -> EvalReport:
 
     ngram = Ngram(dataset.load_tokens(dataset_folder, "train"), dataset.load_summary(dataset_folder).vocab_size)
 
-    def losses(opening: "Tokens", songs: "Sequence[Tokens]") -> "np.ndarray[Any, np.dtype[np.float64]]":
+    def losses(opening: "Tokens", songs: "Sequence[Tokens]") -> "Sequence[FloatArray]":
         texts = [np.concatenate([opening, song]) for song in songs]
-        return np.array([-ngram.log_probabilities(text)[len(opening) - 1 :].sum() for text in texts])
+        return [-ngram.log_probabilities(text)[len(opening) - 1 :] for text in texts]
 
     songs, tokenizer = test_songs(dataset_folder), dataset.load_tokenizer(dataset_folder)
-    return report(losses, tokenizer, songs.texts, songs.names, model=f"{ngram.order}-gram", split=songs.split)
+    model = f"{ngram.order}-gram"
+    return report(losses, tokenizer, songs.texts, songs.names, model=model, split=songs.split).report
 
 
 def score_bigram(dataset_folder: Path) -> EvalReport:
@@ -112,18 +155,23 @@ def score_bigram(dataset_folder: Path) -> EvalReport:
         return score(unpublished(folder / "model", summary.vocab_size), dataset_folder)
 
 
+def trained(folder: Path) -> "TrainedModel":
+    """What a training left behind."""
+    from lyrics_lm.training.result import RECORD, TrainedModel
+
+    return from_json((folder / RECORD).read_bytes(), TrainedModel)
+
+
 def unpublished(folder: Path, vocab_size: int) -> Bundle:
     """A trained model that has no contract yet, as far as an engine must know it."""
-    from lyrics_lm.training.result import TrainedModel
-
-    trained = from_json((folder / "model.json").read_bytes(), TrainedModel)
+    model = trained(folder)
     manifest = Manifest(
         format=0,
         name="",
-        architecture=trained.architecture,
+        architecture=model.architecture,
         vocab_size=vocab_size,
-        context=trained.context,
-        state=trained.state,
+        context=model.context,
+        state=model.state,
         provenance={},
         metrics=Metrics(0, 0, ""),
         known_answer=KnownAnswer((), ()),

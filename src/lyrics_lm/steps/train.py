@@ -16,7 +16,7 @@ from lyrics_lm import bundle, durable, params, processes, versioning
 from lyrics_lm.errors import LyricsError, MachineError, ModelError, RegistryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Progress, from_json
-from lyrics_lm.steps import pipeline
+from lyrics_lm.steps import pipeline, scores
 
 _POLL_SECONDS = 0.1
 _LOG_SECONDS = 1.0
@@ -24,13 +24,15 @@ _LOG_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to. `known` means that nothing had changed: the version is an earlier one."""
+    """What a training came to. `known` means that nothing had changed: the version is an earlier one. `seeds`
+    holds the last validation loss of each seed (nats per token) where there were several."""
 
     version: int
     digest: str
     bits_per_char: float
     known: bool
     seconds: float
+    seeds: dict[int, float]
 
 
 def train(
@@ -106,7 +108,19 @@ def _follow(
         _finish_run(uri, settings, run, made)
     else:
         number = known.version
-    return Trained(number, made.digest, made.manifest.metrics.bits_per_char, known is not None, time.time() - began)
+    seeds = scores.trained(settings.root / pipeline.TRAINED).seeds
+    bits, seconds = made.manifest.metrics.bits_per_char, time.time() - began
+    return Trained(number, made.digest, bits, known is not None, seconds, seeds if len(seeds) > 1 else {})
+
+
+def describe(trained: Trained) -> str:
+    """What came of it, in words."""
+    done = "nothing changed: this is" if trained.known else f"trained in {trained.seconds:.0f} s and registered as"
+    said = f"{done} version {trained.version} ({trained.bits_per_char:.3f} bits per character)"
+    if not trained.seeds:
+        return said
+    low, high = min(trained.seeds.values()), max(trained.seeds.values())
+    return f"{said}\nthe median of {len(trained.seeds)} seeds, which came to {low:.4f} to {high:.4f} nats per token"
 
 
 class _Pipeline:
@@ -195,27 +209,14 @@ def _finish_run(uri: str, settings: Settings, run: str, made: bundle.Bundle) -> 
 
     root = settings.root
     scores = made.manifest.metrics
-    runs.log_text(uri, run, "samples.txt", _samples(made))
+    texts = pipeline.samples(made).items()
+    runs.log_text(uri, run, "samples.txt", "\n\n".join(f"# {name}\n{text}" for name, text in texts) + "\n")
     runs.finish(
         uri,
         run,
         {"test_bits_per_char": scores.bits_per_char, "test_perplexity": scores.perplexity},
-        [root / pipeline.METRICS, root / pipeline.LOSSES],
+        [root / pipeline.METRICS, root / pipeline.LOSSES, *(root / pipeline.EVALUATION).iterdir()],
     )
-
-
-def _samples(made: bundle.Bundle) -> str:
-    """Three texts from the start of a song, at three temperatures."""
-    from lyrics_lm.inference.generator import Generator
-    from lyrics_lm.inference.stream import Sampling
-
-    generator = Generator(made)
-    texts = []
-    for temperature in (0.5, 0.8, 1.0):
-        sampling = Sampling(max_tokens=300, temperature=temperature, seed=1)
-        pieces = generator.generate(generator.vocabulary.encode(""), sampling)
-        texts.append(f"# temperature {temperature}\n" + "".join(piece.text for piece in pieces))
-    return "\n\n".join(texts) + "\n"
 
 
 def _losses(path: Path) -> list[tuple[int, dict[str, float]]]:

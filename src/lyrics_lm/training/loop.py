@@ -64,8 +64,8 @@ class Loop:
             left = (self._params.steps - self._step) * elapsed / (self._step - first)
             bits = loss / math.log(2) / chars_per_token
             on_progress(Progress(self._name, self._step, self._params.steps, loss, bits, elapsed, left))
-            if self._step % self._params.checkpoint_every == 0 and self._step < self._params.steps:
-                self._save()
+            if self._step % self._params.checkpoint_every == 0 or self._step == self._params.steps:
+                self._save()  # at the end too: other seeds may follow
         return self._losses
 
     def _advance(self, batch: Tensor) -> float:

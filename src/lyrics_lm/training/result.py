@@ -1,7 +1,7 @@
 """What a training leaves behind, and where. Needs no torch."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lyrics_lm.records import StateSpec
@@ -14,7 +14,8 @@ LOSSES = "losses.csv"
 class TrainedModel:
     """`model.json`: what an engine must know of a model that has no contract yet.
 
-    `parameters` counts the numbers that were learned.
+    `parameters` counts the numbers that were learned. `seeds` holds the last validation loss (nats per token) of
+    each seed that was tried, and `seed` is the one kept; of a model that is counted there is none.
     """
 
     architecture: str
@@ -22,6 +23,8 @@ class TrainedModel:
     context: int
     state: tuple[StateSpec, ...]
     parameters: int
+    seed: int | None = None
+    seeds: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def _learn(
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> TrainedModel:
+    """One network for each seed; the one of median validation loss is kept, and the losses of all are told."""
     import torch
 
     from lyrics_lm.training.checkpoint import save_tensors
@@ -87,11 +88,16 @@ def _learn(
     from lyrics_lm.training.loop import Loop
     from lyrics_lm.training.model import build, state_of, where
 
-    torch.manual_seed(training.seed)
-    network = build(model, vocab_size, root)
-    loop = Loop(network, model.name, model.context, training, checkpoint, key)
+    def fit(seed: int) -> tuple[torch.nn.Module, list[Loss]]:
+        torch.manual_seed(seed)
+        network = build(model, vocab_size, root)
+        name = f"{model.name}, seed {seed}" if training.seeds > 1 else model.name
+        of_seed = training.model_copy(update={"seed": seed})
+        loop = Loop(network, name, model.context, of_seed, checkpoint / str(seed), key)
+        return network, loop.run(tokens, validation, chars_per_token, on_progress)
+
     try:
-        losses = loop.run(tokens, validation, chars_per_token, on_progress)
+        fitted = {seed: fit(seed) for seed in range(training.seed, training.seed + training.seeds)}
     except LyricsError:
         raise
     except Exception as error:  # a network of the user's own may raise anything; ours is let crash
@@ -99,8 +105,16 @@ def _learn(
         if not file.is_file():
             raise
         raise ModelError(f"{model.name} failed in training: {where(error, file)}; mend it") from error
+    reached = {seed: _last(losses) for seed, (_, losses) in fitted.items()}
+    seed = sorted(reached, key=lambda seed: (reached[seed], seed))[(len(reached) - 1) // 2]
+    network, losses = fitted[seed]
     write_losses(folder / LOSSES, losses)
     export(network, model.context, vocab_size, folder / MODEL)
     save_tensors(network.state_dict(), folder / WEIGHTS)
     parameters = sum(weight.numel() for weight in network.parameters())
-    return TrainedModel(model.name, vocab_size, model.context, state_of(network), parameters)
+    return TrainedModel(model.name, vocab_size, model.context, state_of(network), parameters, seed, reached)
+
+
+def _last(losses: list[Loss]) -> float:
+    """The validation loss at the end."""
+    return next(loss.validation for loss in reversed(losses) if loss.validation is not None)

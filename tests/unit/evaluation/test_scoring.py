@@ -27,7 +27,9 @@ SONGS = ["love is all\ni know", "a", "", "what's this?\n\nit is a longer song, w
 
 def score(bundle, texts=SONGS, tokenizer=None):
     names = [f"song {place}" for place in range(len(texts))]
-    return scoring.score(Engine(bundle), tokenizer or character_tokenizer(), texts, names, model="m", split="test")
+    return scoring.score(
+        Engine(bundle), tokenizer or character_tokenizer(), texts, names, model="m", split="test"
+    ).report
 
 
 def nats(logits, target):

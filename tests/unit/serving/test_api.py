@@ -15,11 +15,14 @@ import uvicorn
 from scipy.special import log_softmax
 
 from bundles import VOCAB, bigram_bundle, stateful_bundle, table
+from lyrics_lm import durable
+from lyrics_lm.corpus import verbatim
 from lyrics_lm.inference import scheduler as scheduling
 from lyrics_lm.inference.generator import Generator
 from lyrics_lm.inference.scheduler import Scheduler
 from lyrics_lm.records import LiveVersion
 from lyrics_lm.serving.api import Api, Headers
+from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, Serving
 from lyrics_lm.serving.metrics import meter
 from lyrics_lm.serving.types import MAX_BODY_BYTES, MAX_TOKENS
@@ -75,8 +78,10 @@ class Server:
 
     def __init__(self, first):
         self.live, self.records, self.training = LiveModel(), [], None
+        self.known_lines = KnownLines(None)
         self._first = first
-        app = Api(self.live, self.records.append, lambda: self.training, meter()).app(self._lifespan)
+        api = Api(self.live, self.records.append, lambda: self.training, meter(), lambda text: self.known_lines(text))
+        app = api.app(self._lifespan)
         config = uvicorn.Config(Headers(app, self.live), port=0, log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
@@ -702,3 +707,16 @@ def test_top_k_is_taken(server):
     """As an extension that many servers have: the likeliest token alone is what temperature 0 gives."""
     likeliest = server.ask(prompt="la", max_tokens=20, top_k=1)["choices"][0]["text"]
     assert likeliest == server.ask(prompt="la", max_tokens=20, temperature=0)["choices"][0]["text"]
+
+
+def test_lines_of_training_songs_are_named(server, tmp_path):
+    """With a song that has each; null until the gates have left an index, and by the newest one after that."""
+    asked = {"text": "a line of somebody else\nnothing that anyone sang\n  a line of somebody else "}
+    server.known_lines = KnownLines(tmp_path / "index")
+    assert server.client.post("/lines", json=asked).json() == {"lines": None}
+    for number, text in enumerate(["a line of somebody else", "other words in its place"]):
+        with durable.directory(tmp_path / "index") as draft:
+            verbatim.build([text], [f"song {number}"]).save(draft, f"corpus {number}")
+        expected = {"a line of somebody else": "song 0"} if number == 0 else {}
+        assert server.client.post("/lines", json=asked).json() == {"lines": expected}
+    assert server.client.post("/lines", json={"texts": ""}).status_code == 400

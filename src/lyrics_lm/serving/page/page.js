@@ -29,6 +29,7 @@ async function generate() {
     running = null;
     endVerse();
     showButton();
+    if (!$("source").hidden) showKnown().catch(() => {}); // nice to know, no more
   }
 }
 
@@ -148,7 +149,28 @@ function showSource(headers) {
   $("author").textContent = `Written by ${known ? title(known) : `bundle ${short(digest)}`}`;
   $("why").textContent = `lyrics-lm why ${headers.get("x-request-id")}`;
   $("copy").textContent = "copy";
+  $("known").hidden = true;
   $("source").hidden = false;
+}
+
+// Lines that the model wrote, the prompt's left aside, and whether a training song has any.
+async function showKnown() {
+  const lines = [...$("verse").querySelectorAll(".line:not(#tail)")].filter((line) => !line.querySelector(".prompt"));
+  const headers = { "content-type": "application/json" };
+  const body = JSON.stringify({ text: lines.map((line) => line.textContent).join("\n") });
+  const response = await fetch("/lines", { method: "POST", headers, body });
+  if (!response.ok) return;
+  const known = (await response.json()).lines;
+  if (!known) return;
+  const songs = lines.map((line) => known[line.textContent.trim()]);
+  lines.forEach((line, place) => {
+    line.classList.toggle("known", Boolean(songs[place]));
+    if (songs[place]) line.title = `This line stands in “${songs[place]}”`;
+  });
+  const count = songs.filter(Boolean).length;
+  const are = count === 1 ? "1 line stands" : `${count} lines stand`;
+  $("known").textContent = count ? `${are} word for word in training songs, underlined` : "No line stands in a training song";
+  $("known").hidden = false;
 }
 
 async function copyWhy() {
