@@ -276,6 +276,44 @@ def step(base: Path, name: str, target: str) -> None:
 
 
 @main.command()
+@click.argument("place", required=False, type=click.Choice(["dagshub", "local"]))
+@click.argument("repo", required=False, metavar="[OWNER/REPO]")
+@click.option("--tracking-uri", metavar="URL", help="An MLflow server of any other host.")
+@click.option("--dvc-remote", metavar="URL", help="Where DVC keeps the songs there: http(s), s3, ssh, a folder ...")
+@_json_flag
+@click.pass_obj
+def connect(
+    base: Path, place: str | None, repo: str | None, tracking_uri: str | None, dvc_remote: str | None, as_json: bool
+) -> None:
+    """Keep registry and songs on a team's servers, or here again.
+
+    Both are written to and read from before anything changes. The token comes from DAGSHUB_USER_TOKEN (elsewhere
+    MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD) or is asked for, and is kept where Git does not look.
+
+    \b
+    Example:  lyrics-lm connect dagshub ann/songs
+              lyrics-lm connect --tracking-uri https://mlflow.example.org --dvc-remote s3://songs/dvc
+              lyrics-lm connect local
+    """
+    from lyrics_lm.connection import Connection, Login
+    from lyrics_lm.steps import connect as step
+
+    settings = _settings(base)
+    if place == "dagshub" and repo and not (tracking_uri or dvc_remote):
+        host = os.environ.get("DAGSHUB_CLIENT_HOST") or step.DAGSHUB
+        done = step.connect(settings, step.dagshub(host, repo, _secret("DAGSHUB_USER_TOKEN", "DagsHub token")))
+    elif place == "local" and not (repo or tracking_uri or dvc_remote):
+        done = step.disconnect(settings)
+    elif tracking_uri and not place:
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        login = Login(user, _secret("MLFLOW_TRACKING_PASSWORD", f"Password of {user}")) if user else None
+        done = step.connect(settings, Connection(tracking_uri, dvc_remote, login))
+    else:
+        raise click.UsageError("connect what? dagshub OWNER/REPO, or --tracking-uri URL, or local")
+    _show(done, as_json, "\n".join(done.done))
+
+
+@main.command()
 @_json_flag
 @click.pass_obj
 def status(base: Path, as_json: bool) -> None:
@@ -386,6 +424,14 @@ def _settings(base: Path) -> "Settings":
     from lyrics_lm import params
 
     return params.load(params.find(base))
+
+
+def _secret(variable: str, what: str) -> str:
+    """From the environment, or typed where nobody sees it."""
+    given = os.environ.get(variable)
+    if not given and not sys.stdin.isatty():
+        raise click.UsageError(f"{variable} is not set, and there is no terminal to ask for it")
+    return given or str(click.prompt(what, hide_input=True))
 
 
 def _say(line: str) -> None:

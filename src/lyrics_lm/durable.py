@@ -26,8 +26,9 @@ _REFUSED = {
 }
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, *, private: bool = False) -> None:
     """Put `data` at `path` in one step; a reader sees the old file or the new one, never a part.
+    A `private` file can be read by its owner alone, from its first moment.
 
     Raises `MachineError` when the disk is full; the old file then still stands.
     """
@@ -35,7 +36,7 @@ def write(path: Path, data: bytes) -> None:
     with room_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(draft, "wb") as file:
+            with open(draft, "wb", opener=_for_owner if private else None) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -107,6 +108,10 @@ def _swap_in(draft: Path, path: Path) -> None:
             os.replace(old, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _draft(path: Path) -> Path:

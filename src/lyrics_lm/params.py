@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from lyrics_lm import durable
+from lyrics_lm import connection, durable
+from lyrics_lm.connection import Login
 from lyrics_lm.errors import ParamsError, WorkspaceError
 
 FILE = "params.yaml"
@@ -105,12 +106,14 @@ class Params(_Section):
 
 @dataclass(frozen=True)
 class Settings:
-    """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server."""
+    """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server;
+    `login` is the one that `connect` keeps for another, None where MLflow's own variables hold it."""
 
     root: Path
     home: Path
     tracking_uri: str | None
     params: Params
+    login: Login | None = None
 
 
 def find(start: Path) -> Path:
@@ -127,11 +130,14 @@ def find(start: Path) -> Path:
 def load(root: Path) -> Settings:
     """The settings of the workspace at `root`; raises `ParamsError` naming the key at fault."""
     home = Path(os.environ.get("LYRICS_LM_HOME") or root / ".lyrics-lm").resolve()
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    connected = None if named else connection.read(home)
     return Settings(
         root=root,
         home=home,
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,
+        tracking_uri=named or (connected.tracking_uri if connected else None),
         params=_validate(_read(root / FILE), str(root / FILE)),
+        login=connected.login if connected else None,
     )
 
 

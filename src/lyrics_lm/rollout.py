@@ -65,6 +65,11 @@ def deploy(home: Path, target: str, version: LiveVersion, reason: str, evidence:
     return _append(home, rollout, "deploy", (version,), reason, evidence=evidence)
 
 
+def begin(home: Path, target: str, version: LiveVersion, reason: str, evidence: Verdict | None) -> Deployment:
+    """Make `version` what serves at `target`, with no history behind it."""
+    return _append(home, Rollout(target), "deploy", (version,), reason, evidence=evidence)
+
+
 def undo(home: Path, target: str) -> Deployment:
     """Bring back what served before, as a deployment of its own. Undone again, goes one further back."""
     rollout = read(home, target)

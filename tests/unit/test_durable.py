@@ -116,3 +116,11 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", program, str(path)], timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+
+
+def test_a_private_file_is_its_owners(tmp_path):
+    """Nobody else can read it, whatever was there before."""
+    path = tmp_path / "secret"
+    path.write_bytes(b"open to all")
+    durable.write(path, b"token", private=True)
+    assert path.stat().st_mode & 0o777 == 0o600

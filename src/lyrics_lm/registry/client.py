@@ -32,6 +32,8 @@ def asking(uri: str) -> Iterator[mlflow.MlflowClient]:
     try:
         yield mlflow.MlflowClient(uri)
     except MlflowException as error:
+        if error.error_code == "PERMISSION_DENIED":
+            raise RegistryError(f"MLflow at {uri} lets this token not write; ask the owner for permission") from error
         reason = " ".join(str(error).split())[:300]
         raise RegistryError(f"MLflow at {uri} refused: {reason}") from error
     except requests.RequestException as error:

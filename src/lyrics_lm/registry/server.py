@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from filelock import FileLock, Timeout
@@ -25,6 +26,13 @@ ENVIRONMENT = {
 }
 _ROLE = "mlflow"
 _START_SECONDS = 90
+_USER, _PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+_SEARCH = "/api/2.0/mlflow/experiments/search"
+_REFUSALS = {
+    401: "refuses the token; connect again with a valid one, or set MLFLOW_TRACKING_USERNAME and _PASSWORD",
+    403: "does not let this token in; ask the owner for permission",
+    404: "is no MLflow server; check the address",
+}
 
 
 def command(home: Path, port: int) -> list[str]:
@@ -67,8 +75,10 @@ def tracking(settings: Settings) -> Iterator[str]:
     Raises `RegistryError` when it does not answer.
     """
     if settings.tracking_uri:
-        _check(settings.tracking_uri)
-        yield settings.tracking_uri
+        with _identified(settings):
+            if fault := _fault(settings.tracking_uri):
+                raise RegistryError(f"MLflow at {settings.tracking_uri} {fault}")
+            yield settings.tracking_uri
         return
     with _full_disk_told(settings.home):
         if is_running(settings.home):
@@ -87,6 +97,12 @@ def is_running(home: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def fault(settings: Settings) -> str:
+    """Why the configured server cannot be used, with the remedy; empty when it can."""
+    with _identified(settings):
+        return _fault(settings.tracking_uri or "")
 
 
 def wait(url: str, seconds: float = _START_SECONDS) -> None:
@@ -117,9 +133,40 @@ def _full_disk_told(home: Path) -> Iterator[None]:
         raise
 
 
-def _check(uri: str) -> None:
-    if uri.startswith("http") and not answers(uri.rstrip("/")):
-        raise RegistryError(f"MLflow at {uri} (MLFLOW_TRACKING_URI) does not answer; start it or unset the variable")
+@contextmanager
+def _identified(settings: Settings) -> Iterator[None]:
+    """MLflow's own variables hold the login that `connect` keeps, for as long as the block lasts."""
+    login = settings.login
+    told = {_USER: login.user, _PASSWORD: login.token} if login else {}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _fault(uri: str) -> str:
+    """What keeps us from a server that a person named, with the remedy; empty when nothing does."""
+    if not uri.startswith("http"):
+        return ""
+    try:
+        answer = httpx.post(f"{uri.rstrip('/')}{_SEARCH}", json={"max_results": 1}, timeout=20, **_credentials())
+    except httpx.HTTPError as error:
+        return f"does not answer ({error or type(error).__name__}); start it, or use another: lyrics-lm connect local"
+    if answer.is_success:
+        return ""
+    return _REFUSALS.get(answer.status_code, f"answers {answer.status_code}; see its log")
+
+
+def _credentials() -> dict[str, Any]:
+    user, token = os.environ.get(_USER), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if user:
+        return {"auth": (user, os.environ.get(_PASSWORD, ""))}
+    return {"headers": {"authorization": f"Bearer {token}"}} if token else {}
 
 
 @contextmanager

@@ -77,8 +77,7 @@ def _mlflow(settings: params.Settings) -> Finding:
     from lyrics_lm.registry import server
 
     if settings.tracking_uri:
-        well = server.answers(settings.tracking_uri.rstrip("/")) or not settings.tracking_uri.startswith("http")
-        remedy = "" if well else "start it, or unset MLFLOW_TRACKING_URI"
-        return Finding("MLflow", well, f"{settings.tracking_uri} {'answers' if well else 'does not answer'}", remedy)
+        fault, _, remedy = server.fault(settings).partition("; ")
+        return Finding("MLflow", not fault, f"{settings.tracking_uri} {fault or 'answers'}", remedy)
     running = server.is_running(settings.home)
     return Finding("MLflow", True, f"embedded, {'running' if running else 'started when needed'}")

@@ -24,21 +24,23 @@ def register(settings: Settings, directory: Path) -> Registered:
     checked = conformance.check(directory)
     if failure := checked.failure:
         raise ConformanceError(f"{directory} breaks the rule {failure.rule}: {failure.observed}; {failure.remedy}")
-    return _register(settings, bundle.read(directory))
-
-
-def _register(settings: Settings, read: bundle.Bundle) -> Registered:
-    from lyrics_lm.registry import runs, versions
     from lyrics_lm.registry.server import tracking
 
     with tracking(settings) as uri:
-        known = versions.find(uri, read.digest)
-        if known:
-            return Registered(known.version, read.digest, known=True)
-        metrics = read.manifest.metrics
-        facts = {"name": read.manifest.name, "architecture": read.manifest.architecture}
-        run = runs.start(uri, f"register {read.manifest.name}", f"bundle-{read.digest}", facts, {})
-        number = versions.register(uri, read, run)
-        scores = {"claimed_bits_per_char": metrics.bits_per_char, "claimed_perplexity": metrics.perplexity}
-        runs.finish(uri, run, scores, [])
+        return register_bundle(uri, bundle.read(directory))
+
+
+def register_bundle(uri: str, read: bundle.Bundle) -> Registered:
+    """Register a bundle that is known to conform, unless it is there already."""
+    from lyrics_lm.registry import runs, versions
+
+    known = versions.find(uri, read.digest)
+    if known:
+        return Registered(known.version, read.digest, known=True)
+    metrics = read.manifest.metrics
+    facts = {"name": read.manifest.name, "architecture": read.manifest.architecture}
+    run = runs.start(uri, f"register {read.manifest.name}", f"bundle-{read.digest}", facts, {})
+    number = versions.register(uri, read, run)
+    scores = {"claimed_bits_per_char": metrics.bits_per_char, "claimed_perplexity": metrics.perplexity}
+    runs.finish(uri, run, scores, [])
     return Registered(number, read.digest, known=False)

@@ -1,0 +1,53 @@
+"""Where a workspace's registry and data live when they are not on this machine, and the login for them.
+
+Kept in the home, readable by its owner alone; never in a file that Git tracks. Asks no server.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from lyrics_lm import durable
+from lyrics_lm.errors import WorkspaceError
+from lyrics_lm.records import from_json, to_json
+
+_FILE = "connection.json"
+
+
+@dataclass(frozen=True)
+class Login:
+    """A name and a token (or password); DagsHub takes the token for both, so no text shows either."""
+
+    user: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """`dvc_remote` None: the songs' remote is not ours to set. `login` None: neither server asks for one."""
+
+    tracking_uri: str
+    dvc_remote: str | None = None
+    login: Login | None = None
+
+
+def read(home: Path) -> Connection | None:
+    """The connection of this home; None where everything is on this machine."""
+    file = home / _FILE
+    try:
+        return from_json(file.read_bytes(), Connection)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise WorkspaceError(f"{file} is damaged ({error}); run lyrics-lm connect again") from error
+
+
+def write(home: Path, connection: Connection) -> None:
+    """Keep it, for its owner's eyes alone."""
+    durable.write(home / _FILE, to_json(connection), private=True)
+
+
+def forget(home: Path) -> None:
+    """Everything is on this machine again."""
+    (home / _FILE).unlink(missing_ok=True)
