@@ -351,6 +351,28 @@ def why(base: Path, subject: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("version", type=click.IntRange(1))
+@_json_flag
+@click.pass_obj
+def replay(base: Path, version: int, as_json: bool) -> None:
+    """Make a version again, and compare.
+
+    From its commit, uncommitted edits, songs and settings, in a checkout of its own; nothing here changes.
+    Ends with 1 when something differs, and says what does first.
+
+    \b
+    Example:  lyrics-lm replay 3
+    """
+    from lyrics_lm.steps.replay import describe
+    from lyrics_lm.steps.replay import replay as step
+
+    replayed = step(_settings(base), version)
+    _show(replayed, as_json, describe(replayed))
+    if replayed.difference:
+        raise SystemExit(1)
+
+
+@main.command()
 @click.option("--target", default="local", show_default=True, help="Where to go back.")
 @_json_flag
 @click.pass_obj

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,18 @@ def working(root: Path) -> Snapshot:
     names = [path.relative_to(root).as_posix() for path in files]
     hashes = _git(root, "hash-object", "--", *names).split()
     pointer = (root / POINTER).read_text() if (root / POINTER).is_file() else ""
-    diff = _git(root, "diff", "HEAD", "--", *_INPUTS) if head else ""
+    diff = _uncommitted(root) if head else ""
     dirty = bool(_git(root, "status", "--porcelain", "--", *_INPUTS))
     return Snapshot(_digest(dict(zip(names, hashes, strict=True))), head, dirty, diff, _corpus(pointer))
+
+
+def _uncommitted(root: Path) -> str:
+    """What the inputs differ from HEAD, files that Git does not know yet included; the index stays as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        _run(root, "git", "read-tree", "HEAD", index=index)
+        _run(root, "git", "add", "--all", "--", *(name for name in _INPUTS if (root / name).exists()), index=index)
+        return _run(root, "git", "diff", "--cached", "--binary", "--relative", "HEAD", "--", ".", index=index)
 
 
 def corpus_digest(root: Path) -> str:
@@ -134,8 +144,30 @@ def checkout(root: Path, commit: str, folder: Path) -> Path:
     (tree / ".dvc" / "cache").symlink_to(root / ".dvc" / "cache")
     if (root / ".dvc" / "config.local").is_file():
         shutil.copy(root / ".dvc" / "config.local", tree / ".dvc" / "config.local")
-    _dvc(tree, "checkout", POINTER)
+    _bring_songs(tree)
     return tree
+
+
+def _bring_songs(tree: Path) -> None:
+    """From the cache; what is not there, from the remote, where there is one."""
+    try:
+        _dvc(tree, "checkout", POINTER)
+    except WorkspaceError:
+        if not _dvc(tree, "remote", "list").strip():
+            raise
+        _dvc(tree, "pull", POINTER)
+
+
+def holds(root: Path, commit: str) -> bool:
+    """Whether this commit is in the repository."""
+    return bool(_run(root, "git", "rev-parse", "--verify", "-q", f"{commit}^{{commit}}", check=False).strip())
+
+
+def apply(tree: Path, diff: str) -> None:
+    """Make the edits of a diff that a run kept."""
+    prefix = _git(tree, "rev-parse", "--show-prefix").strip()
+    where = (f"--directory={prefix}",) if prefix else ()
+    _run(tree, "git", "apply", "--whitespace=nowarn", *where, "-", input=diff)
 
 
 def remove_checkout(root: Path, folder: Path) -> None:
@@ -147,6 +179,11 @@ def remove_checkout(root: Path, folder: Path) -> None:
 def reproduce_command() -> list[str]:
     """`dvc repro`, of the DVC that runs with us."""
     return [sys.executable, "-m", "dvc", "repro"]
+
+
+def reproduce_anew_command() -> list[str]:
+    """`dvc repro` that takes nothing from an earlier run and keeps nothing for a later one."""
+    return [*reproduce_command(), "--force", "--no-run-cache", "--no-commit"]
 
 
 def take_results(root: Path, tree: Path) -> None:
@@ -190,9 +227,10 @@ def _dvc(root: Path, *args: str) -> str:
     return _run(root, sys.executable, "-m", "dvc", *args)
 
 
-def _run(root: Path, *command: str, check: bool = True) -> str:
+def _run(root: Path, *command: str, check: bool = True, input: str | None = None, index: Path | None = None) -> str:
+    told = {**environment(), **({"GIT_INDEX_FILE": str(index)} if index else {})}
     try:
-        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=root, env=told, capture_output=True, text=True, check=False, input=input)
     except FileNotFoundError as error:
         raise MachineError(f"{command[0]} is not installed; install it and run again") from error
     said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()] or ["it said nothing"]

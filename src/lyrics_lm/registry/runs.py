@@ -58,6 +58,14 @@ def log_text(uri: str, run: str, name: str, text: str) -> None:
         client.log_text(run, text, name)
 
 
+def read_text(uri: str, run: str, name: str) -> str | None:
+    """The text that a run keeps under that name; None where it keeps none."""
+    with asking(uri) as client:
+        if name not in (file.path for file in client.list_artifacts(run)):
+            return None
+        return str(mlflow.artifacts.load_text(f"runs:/{run}/{name}"))
+
+
 def finish(uri: str, run: str, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
     """Log final scores and files, and close the run as finished."""
     now = int(time.time() * 1000)

@@ -28,6 +28,7 @@ EVALUATION = Path("build/evaluation")
 REPORT, SLICES, COPYING = "report.json", "slices.json", "copying.json"
 BUNDLE = Path("build/bundle")
 LOCK = Path("build/train.lock")
+DIFF = "uncommitted.diff"
 
 NAME = "lyrics-lm"
 _PROGRESS_SECONDS = 0.25

@@ -200,7 +200,7 @@ def _start_run(uri: str, settings: Settings, snapshot: versioning.Snapshot) -> s
     }
     run = runs.start(uri, settings.params.model.name, snapshot.inputs, flat, tags)
     if snapshot.diff:
-        runs.log_text(uri, run, "uncommitted.diff", snapshot.diff)
+        runs.log_text(uri, run, pipeline.DIFF, snapshot.diff)
     return run
 
 
