@@ -351,6 +351,26 @@ def why(base: Path, subject: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--base", "revision", required=True, metavar="REV", help="The commit, branch or tag to compare with.")
+@click.option("--out", type=_FILE, default="build/report", show_default=True, help="Folder of report.md and pictures.")
+@_json_flag
+@click.pass_obj
+def report(base: Path, revision: str, out: Path, as_json: bool) -> None:
+    """Compare what was trained here with another commit.
+
+    Markdown with pictures, for a pull request: verdict, scores, settings, loss curves and samples.
+
+    \b
+    Example:  lyrics-lm report --base main
+    """
+    from lyrics_lm.steps.report import compare
+
+    settings = _settings(base)
+    made = compare(settings, revision, settings.root / out)
+    _show(made, as_json, f"{made.verdict}\n{made.path}")
+
+
+@main.command()
 @click.argument("version", type=click.IntRange(1))
 @_json_flag
 @click.pass_obj

@@ -36,15 +36,15 @@ class Snapshot:
     corpus: str
 
 
-def committed(root: Path) -> Snapshot:
-    """The inputs as HEAD holds them."""
-    commit = _git(root, "rev-parse", "HEAD").strip()
-    listing = _git(root, "ls-tree", "-r", "-z", "HEAD", "--", *_INPUTS)
+def committed(root: Path, revision: str = "HEAD") -> Snapshot:
+    """The inputs as a revision holds them."""
+    commit = _git(root, "rev-parse", "--verify", f"{revision}^{{commit}}").strip()
+    listing = _git(root, "ls-tree", "-r", "-z", commit, "--", *_INPUTS)
     blobs = {}
     for entry in filter(None, listing.split("\0")):
         meta, _, path = entry.partition("\t")
         blobs[path] = meta.split()[2]
-    pointer = _git(root, "show", f"HEAD:./{POINTER}") if POINTER in blobs else ""
+    pointer = _git(root, "show", f"{commit}:./{POINTER}") if POINTER in blobs else ""
     return Snapshot(_digest(blobs), commit, dirty=False, diff="", corpus=_corpus(pointer))
 
 

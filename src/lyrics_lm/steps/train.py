@@ -103,7 +103,7 @@ def _follow(
     known = versions.find(uri, made.digest)
     if known is None or runs.of_inputs(uri, snapshot.inputs) is None:
         run = run or _start_run(uri, settings, snapshot)
-        runs.log_losses(uri, run, _losses(settings.root / pipeline.LOSSES))
+        runs.log_losses(uri, run, losses((settings.root / pipeline.LOSSES).read_text()))
         number = versions.register(uri, made, run)
         _finish_run(uri, settings, run, made)
     else:
@@ -191,14 +191,12 @@ def _put_on_record(
 def _start_run(uri: str, settings: Settings, snapshot: versioning.Snapshot) -> str:
     from lyrics_lm.registry import runs
 
-    facts = settings.params.model_dump(include={"corpus", "tokenizer", "model", "training"})
-    flat = {f"{section}.{key}": value for section, values in facts.items() for key, value in values.items()}
     tags = {
         "mlflow.source.git.commit": snapshot.commit or "",
         "lyrics_lm.dirty": str(snapshot.dirty).lower(),
         "lyrics_lm.corpus": snapshot.corpus,
     }
-    run = runs.start(uri, settings.params.model.name, snapshot.inputs, flat, tags)
+    run = runs.start(uri, settings.params.model.name, snapshot.inputs, flat_params(settings), tags)
     if snapshot.diff:
         runs.log_text(uri, run, pipeline.DIFF, snapshot.diff)
     return run
@@ -219,9 +217,15 @@ def _finish_run(uri: str, settings: Settings, run: str, made: bundle.Bundle) -> 
     )
 
 
-def _losses(path: Path) -> list[tuple[int, dict[str, float]]]:
-    with open(path, newline="") as file:
-        return [
-            (int(row["step"]), {name: float(value) for name, value in row.items() if name != "step" and value})
-            for row in csv.DictReader(file)
-        ]
+def flat_params(settings: Settings) -> dict[str, str]:
+    """The settings that make a model, as `section.key`."""
+    facts = settings.params.model_dump(include={"corpus", "tokenizer", "model", "training"})
+    return {f"{section}.{key}": str(value) for section, values in facts.items() for key, value in values.items()}
+
+
+def losses(text: str) -> list[tuple[int, dict[str, float]]]:
+    """Rows of `losses.csv`: (step, {name: nats per token})."""
+    return [
+        (int(row["step"]), {name: float(value) for name, value in row.items() if name != "step" and value})
+        for row in csv.DictReader(text.splitlines())
+    ]
