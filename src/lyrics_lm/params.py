@@ -84,13 +84,38 @@ class ServingParams(_Section):
     workers: int = Field(1, ge=1, le=64)
 
 
+class TrafficParams(_Section):
+    """What the traffic log keeps of prompts and texts (`full`, `hash`: only which are equal, or `none`), for how
+    many days and in how many megabytes."""
+
+    store_text: Literal["full", "hash", "none"] = "full"
+    keep_days: float = Field(30.0, gt=0)
+    keep_mb: float = Field(1000.0, gt=0)
+
+
+class DriftParams(_Section):
+    """`reference`: requests after a version went live that say what is usual. `false_alarm`: the chance that it
+    is ever called a drift when nothing changed. `learn_from_traffic`: whether prompts may become training text.
+    `notify_url`: who is told of an alarm. `debounce`, `cooldown`: seconds for which new songs, and another
+    retraining after one, wait."""
+
+    reference: int = Field(500, ge=30)
+    false_alarm: float = Field(0.01, gt=0, lt=0.5)
+    learn_from_traffic: bool = False
+    notify_url: str = ""
+    debounce: float = Field(10.0, ge=0)
+    cooldown: float = Field(600.0, ge=0)
+
+
 class GateParams(_Section):
     """Limits a version must keep: milliseconds per token over the champion's, megabytes, and how many characters
-    in a row, word for word from one training song, count as copied."""
+    in a row, word for word from one training song, count as copied. `tolerance`: bits per character that a version
+    which is better on drifted traffic may lose on the frozen test songs."""
 
     copying: int = Field(50, ge=31)
     latency_ratio: float = Field(20.0, gt=0)
     size_mb: float = Field(100.0, gt=0)
+    tolerance: float = Field(0.05, ge=0)
 
 
 class Params(_Section):
@@ -102,6 +127,8 @@ class Params(_Section):
     training: TrainingParams = TrainingParams()
     gates: GateParams = GateParams()
     serving: ServingParams = ServingParams()
+    traffic: TrafficParams = TrafficParams()
+    drift: DriftParams = DriftParams()
 
 
 @dataclass(frozen=True)

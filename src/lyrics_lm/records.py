@@ -217,7 +217,8 @@ class Observed:
 @dataclass(frozen=True)
 class TrafficRecord:
     """One request served. Times in seconds; `finish` as OpenAI's `finish_reason`, or `cancelled`;
-    `prompt_bits_per_char` is what the version made of the prompt, None where it was too short to tell."""
+    `prompt_bits_per_char` is what the version made of the prompt, None where it was too short to tell;
+    `prompt_words` are its words, hashed. `written` is when it came into the log."""
 
     time: float
     request: str
@@ -230,6 +231,10 @@ class TrafficRecord:
     seconds: float
     finish: str
     prompt_bits_per_char: float | None = None
+    prompt_chars: int = 0
+    unknown_share: float = 0.0
+    prompt_words: tuple[int, ...] = ()
+    written: float = 0.0
 
 
 @dataclass(frozen=True)

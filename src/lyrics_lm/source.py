@@ -17,7 +17,16 @@ INFERENCE = (
     "records.py",
 )
 # And to do so behind HTTP.
-SERVING = (*INFERENCE, "corpus/verbatim.py", "rollout.py", "serving", "traffic.py")
+SERVING = (
+    *INFERENCE,
+    "corpus/verbatim.py",
+    "monitoring/__init__.py",
+    "monitoring/words.py",
+    "rollout.py",
+    "segments.py",
+    "serving",
+    "traffic.py",
+)
 
 
 def copy(parts: tuple[str, ...], folder: Path) -> Path:

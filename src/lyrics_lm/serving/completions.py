@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from lyrics_lm.inference.generator import Generator
 from lyrics_lm.inference.scheduler import Waker
 from lyrics_lm.inference.stream import Piece, Sampling, Stream, TokenScore
+from lyrics_lm.monitoring import words
 from lyrics_lm.records import TrafficRecord
 from lyrics_lm.serving.live import Serving
 from lyrics_lm.serving.types import MODEL_ID, Choice, Completion, CompletionRequest, Logprobs, Usage
@@ -121,11 +122,13 @@ class Answer:
         params = self._request.model_dump(exclude={"prompt", "user"}, exclude_none=True, exclude_defaults=True)
         for place, prompt in enumerate(self._prompts):
             first = self._sequences[place * self._choices]
+            text = self._serving.generator.vocabulary.decode(prompt)
+            unknown = self._serving.generator.vocabulary.unknown
             yield TrafficRecord(
                 time=self.began,
                 request=self.id,
                 digest=self.digest,
-                prompt=self._serving.generator.vocabulary.decode(prompt),
+                prompt=text,
                 params=params,
                 text=first.text[len(first.echo) :],
                 prompt_tokens=len(prompt),
@@ -133,6 +136,9 @@ class Answer:
                 seconds=time.time() - self.began,
                 finish=first.finish or "cancelled",
                 prompt_bits_per_char=first.stream.prompt_bits_per_char(),
+                prompt_chars=len(text),
+                unknown_share=0.0 if unknown is None else prompt.count(unknown) / len(prompt),
+                prompt_words=words.buckets(text),
             )
 
     async def _pieces(self) -> AsyncGenerator[tuple[_Sequence, Piece], None]:

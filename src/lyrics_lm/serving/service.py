@@ -15,17 +15,18 @@ from starlette.applications import Starlette
 
 from lyrics_lm import bundle
 from lyrics_lm.corpus import verbatim
-from lyrics_lm.records import Deployment, LiveVersion
-from lyrics_lm.serving import HOME, TARGET, WORKERS
+from lyrics_lm.records import Deployment, LiveVersion, from_json
+from lyrics_lm.serving import HOME, KEEPING, TARGET, WORKERS
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, follow, load
 from lyrics_lm.serving.metrics import meter
-from lyrics_lm.traffic import TrafficLog
+from lyrics_lm.traffic import Keeping, TrafficLog
 
 _live = LiveModel()
 _home = os.environ.get(HOME)
-_log = TrafficLog(Path(_home) / "traffic") if _home else None
+_keeping = from_json(os.environ.get(KEEPING, "{}"), Keeping)
+_log = TrafficLog(Path(_home) / "traffic", _keeping) if _home else None
 
 
 @contextlib.asynccontextmanager

@@ -94,10 +94,11 @@ def _commands(settings: Settings, port: int, url: str) -> dict[str, tuple[list[s
     """Role -> command line and environment."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
-    from lyrics_lm.serving import HOME, TARGET, WORKERS
+    from lyrics_lm.serving import HOME, KEEPING, TARGET, WORKERS
 
     home = settings.home
     told = {HOME: str(home), TARGET: "local", WORKERS: str(settings.params.serving.workers)}
+    told[KEEPING] = settings.params.traffic.model_dump_json()
     service = ["-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
     commands: dict[str, tuple[list[str], dict[str, str]]] = {
         "service": (service, {**bentos.serving_environment(home), **told}),
