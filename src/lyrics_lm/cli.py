@@ -265,6 +265,7 @@ def step(base: Path, name: str, target: str) -> None:
 
     \b
     Pipeline:  prepare train evaluate export
+    Drift:     drift
     Release:   fetch_new_model branch_on_new_model select_model import_model build_bento
                validate_bento deploy
     Example:   lyrics-lm step fetch_new_model | lyrics-lm step select_model
@@ -412,6 +413,51 @@ def undo(base: Path, target: str, as_json: bool) -> None:
     live = deployment.versions[0]
     _show(deployment, as_json, f"version {live.version} ({live.architecture}) is live again: {deployment.reason}")
     put_on_record(settings, target)
+
+
+@main.group(invoke_without_command=True)
+@click.option("--html", type=_FILE, metavar="FILE", help="Write the pictures there too.")
+@_json_flag
+@click.pass_context
+def drift(context: click.Context, html: Path | None, as_json: bool) -> None:
+    """Show whether prompts have drifted.
+
+    Which signal, since when, how strong, and the prompts that look least like before.
+
+    \b
+    Example:  lyrics-lm drift --html drift.html
+    """
+    if context.invoked_subcommand:
+        return
+    from lyrics_lm.monitoring.report import describe
+    from lyrics_lm.steps.drift import drift as step
+
+    settings = _settings(context.obj)
+    seen = step(settings)
+    if html:
+        from lyrics_lm.steps.drift_page import write
+
+        write(settings, context.obj / html)
+    _show(seen, as_json, describe(seen))
+
+
+@drift.command("set-reference")
+@click.argument("file", type=_FILE)
+@_json_flag
+@click.pass_obj
+def drift_set_reference(base: Path, file: Path, as_json: bool) -> None:
+    """Say what usual prompts are.
+
+    One to a line, or the column `prompt` of a CSV or JSON lines file. Holds until another version is live.
+
+    \b
+    Example:  lyrics-lm drift set-reference prompts.txt
+    """
+    from lyrics_lm.monitoring.report import describe
+    from lyrics_lm.steps.drift import set_reference as step
+
+    seen = step(_settings(base), base / file)
+    _show(seen, as_json, describe(seen))
 
 
 @main.command()

@@ -267,6 +267,42 @@ class CorpusSummary:
     chars_per_token: float = 1.0
 
 
+@dataclass(frozen=True)
+class SignalChange:
+    """One signal: its median in the reference and among the last requests, each None where it tells nothing."""
+
+    signal: str
+    then: float | None
+    now: float | None
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What is known of live traffic against the reference. `strength` is what proves a drift, as the gambler's
+    capital; it is proved at `proof`. `since_request` counts requests after the reference, from 1; times in seconds;
+    `examples` are the prompts that look least like before; `advice` is what came of an alarm, where nothing
+    at hand could help."""
+
+    drift_detected: bool
+    version: int
+    digest: str
+    deployment: str
+    reference: int
+    reference_needed: int
+    reference_is: str
+    requests: int
+    strength: float
+    proof: float
+    signal: str | None = None
+    direction: str | None = None
+    since_request: int | None = None
+    since: float | None = None
+    alarmed: float | None = None
+    examples: tuple[str, ...] = ()
+    signals: tuple[SignalChange, ...] = ()
+    advice: str | None = None
+
+
 def to_json(record: Any) -> bytes:
     """UTF-8 JSON of a record, keys in order of declaration."""
     return msgspec.json.encode(record)

@@ -146,7 +146,11 @@ def _frame(records: Sequence[TrafficRecord], told: Callable[[str], str]) -> "pl.
     columns["text"] = [told(text) for text in columns["text"]]
     columns["params"] = [msgspec.json.encode(params).decode() for params in columns["params"]]
     columns["written"] = [time.time()] * len(records)
-    kinds = {"prompt_words": pl.List(pl.UInt16), "prompt_bits_per_char": pl.Float64, "unknown_share": pl.Float64}
+    kinds: dict[str, Any] = {
+        "prompt_words": pl.List(pl.UInt16),
+        "prompt_bits_per_char": pl.Float64,
+        "unknown_share": pl.Float64,
+    }
     return pl.DataFrame(columns, schema_overrides=kinds)
 
 

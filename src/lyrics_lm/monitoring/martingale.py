@@ -71,7 +71,7 @@ class ConformalMartingale:
     ) -> None:
         """`capital` takes up a game that was left."""
         self._signals = list(signals)
-        self._proof = 1 / (false_alarm * (1 - _BOUNDS_SHARE))
+        self._proof = proof(false_alarm)
         games = [
             (place, sign, cut)
             for place in range(len(self._signals))
@@ -140,6 +140,11 @@ class ConformalMartingale:
         direction = "higher" if self._sign[game] > 0 else "lower"
         since = int(self._since[stake, game])
         return Finding(self._signals[place], direction, since, self.rows, self.capital)
+
+
+def proof(false_alarm: float) -> float:
+    """The capital that proves a drift."""
+    return 1 / (false_alarm * (1 - _BOUNDS_SHARE))
 
 
 def _edge(values: Numbers, cut: float, chance: float) -> tuple[float, float]:

@@ -65,8 +65,9 @@ class HttpError(Exception):
 
 
 class Api:
-    """The routes, over what is live. `training` gives the progress of a running training, as JSON; `known_lines`
-    the lines of a text that stand in training songs, with one that has each, or None where nobody can tell."""
+    """The routes, over what is live. `training` gives the progress of a running training, `drift` how far the
+    evidence of drift is, as JSON; `known_lines` the lines of a text that stand in training songs, with one that has
+    each, or None where nobody can tell."""
 
     def __init__(
         self,
@@ -75,12 +76,14 @@ class Api:
         training: Callable[[], bytes | None],
         meter: Meter,
         known_lines: Callable[[str], dict[str, str] | None],
+        drift: Callable[[], bytes | None] = lambda: None,
     ) -> None:
         self._live = live
         self._record = record
         self._training = training
         self._meter = meter
         self._known_lines = known_lines
+        self._drift = drift
 
     def app(self, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:
         return Starlette(
@@ -186,6 +189,7 @@ class Api:
         """What is live, at once and at every change; what is done and what is trained, each second."""
         shown: Serving | None = None
         training: bytes | None = b""
+        drift: bytes | None = None
         first = True
         while True:
             if first or shown is not self._live.current:
@@ -194,6 +198,9 @@ class Api:
             if (now := self._training()) != training:
                 training = now
                 yield _event("training", training or b"null")
+            if (line := self._drift()) != drift:
+                drift = line
+                yield _event("drift", drift or b"null")
             yield _event("activity", self._meter.activity().model_dump_json().encode())
             await self._live.changed(_EVENT_SECONDS)
 

@@ -122,7 +122,8 @@ class Answer:
         params = self._request.model_dump(exclude={"prompt", "user"}, exclude_none=True, exclude_defaults=True)
         for place, prompt in enumerate(self._prompts):
             first = self._sequences[place * self._choices]
-            text = self._serving.generator.vocabulary.decode(prompt)
+            asked = self._request.prompts[place]
+            text = asked if isinstance(asked, str) else self._serving.generator.vocabulary.decode(prompt)
             unknown = self._serving.generator.vocabulary.unknown
             yield TrafficRecord(
                 time=self.began,

@@ -69,17 +69,24 @@ def _own_bundle() -> tuple[LiveVersion, Deployment]:
     return version, Deployment(bento.tag.version or "", "bento", time.time(), "deploy", (version,), reason)
 
 
-def _training() -> bytes | None:
+def _told(name: str) -> bytes | None:
+    """What the controller last wrote under that name, for the page."""
     if _home is None:
         return None
     try:
-        return (Path(_home) / "progress.json").read_bytes()
+        return (Path(_home) / name).read_bytes()
     except FileNotFoundError:
         return None
 
 
-_known_lines = KnownLines(Path(_home) / verbatim.FOLDER if _home else None)
-_api = Api(_live, _log.append if _log else lambda record: None, _training, meter(), _known_lines)
+_api = Api(
+    _live,
+    _log.append if _log else lambda record: None,
+    lambda: _told("progress.json"),
+    meter(),
+    KnownLines(Path(_home) / verbatim.FOLDER if _home else None),
+    lambda: _told("drift/line.json"),
+)
 
 
 # The timeout bounds the wait for an answer's first byte; BentoML keeps each request that long.

@@ -9,7 +9,7 @@ LEVEL = 0.01
 
 def test_no_bet_is_in_the_gamblers_favour_but_for_the_chance_set_aside():
     """Over 1,000 references of uniform values, where odds are known exactly, the expected factor of every bet is at
-    most 1; references where any is not are no more than a quarter of the allowed false alarms (with luck of 3 sigma)."""
+    most 1; references where any is not are no more than a quarter of the allowed false alarms (and 3 sigma)."""
     random = np.random.default_rng(1)
     unfair = 0
     for _ in range(1000):

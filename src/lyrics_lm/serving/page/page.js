@@ -243,6 +243,22 @@ function showTraining(progress) {
   $("pace").textContent = `${model}, step ${step} of ${steps}, ${bits(progress)} bits per character, ${clock(seconds_left)} left`;
 }
 
+// The evidence of drift on a logarithmic scale: proof at the top line, a hundredth at the bottom.
+function showDrift(line) {
+  $("drift").hidden = !line;
+  if (!line) return;
+  const { version, reference, reference_needed, requests, drift_detected, signal, proof, path } = line;
+  const low = Math.log(0.01);
+  const height = (value) => 6 + 40 * Math.min(1, Math.max(0, (Math.log(proof) - Math.log(value)) / (Math.log(proof) - low)));
+  const step = 240 / Math.max(1, path.length - 1);
+  $("path").setAttribute("points", path.map((value, place) => `${place * step},${height(Math.max(value, 1e-9))}`).join(" "));
+  $("drift").classList.toggle("alarm", drift_detected);
+  const usual = `${requests.toLocaleString("en")} requests like those before`;
+  $("drifting").textContent = drift_detected
+    ? `Prompts have drifted from what version ${version} met at first: ${signal}`
+    : reference < reference_needed ? `${reference} of ${reference_needed} requests that say what is usual` : usual;
+}
+
 // Counters of the service; a rate is what came since the last look.
 function showActivity({ requests, tokens, batch_size }) {
   const now = performance.now();
@@ -264,6 +280,7 @@ function listen() {
   const events = new EventSource("/events");
   events.addEventListener("live", (event) => showLive(JSON.parse(event.data)));
   events.addEventListener("training", (event) => showTraining(JSON.parse(event.data)));
+  events.addEventListener("drift", (event) => showDrift(JSON.parse(event.data)));
   events.addEventListener("activity", (event) => showActivity(JSON.parse(event.data)));
   events.addEventListener("error", () => {
     showState(false);
