@@ -537,4 +537,7 @@ def _show(record: Any, as_json: bool, text: str) -> None:
 def _songs(added: Any) -> str:
     set_aside = f", {added.rejects} rows set aside (first: {added.first_reject})" if added.rejects else ""
     known = f", {added.known} known already" if added.known else ""
-    return f"{added.songs} songs{known}{set_aside}"
+    near = f", {added.near_duplicates} much like known ones" if added.near_duplicates else ""
+    unknown = f", with characters new to the corpus: {added.unknown!r}" if added.unknown else ""
+    apart = f", words {added.distance:.2f} away from the corpus's (0 alike, 1 none shared)" if added.distance else ""
+    return f"{added.songs} songs{known}{near}{set_aside}{unknown}{apart}"

@@ -131,6 +131,16 @@ def commit(root: Path, message: str) -> None:
     _git(root, *author, "commit", "--quiet", "--message", message)
 
 
+def commit_songs(root: Path, message: str) -> None:
+    """Commit the songs' pointer alone, whatever else lies in the folder; nothing where it did not move."""
+    if not _git(root, "status", "--porcelain", "--", POINTER):
+        return
+    known = _run(root, "git", "config", "user.email", check=False).strip()
+    author = () if known else ("-c", "user.name=lyrics-lm", "-c", "user.email=lyrics-lm@localhost")
+    _git(root, "add", "--", POINTER)
+    _git(root, *author, "commit", "--quiet", "--message", message, "--", POINTER)
+
+
 def checkout(root: Path, commit: str, folder: Path) -> Path:
     """Lay the workspace out in `folder` as `commit` has it, its songs included; returns its place there.
 

@@ -141,6 +141,14 @@ def mark_verdict(uri: str, number: int, verdict: Verdict) -> None:
             client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
 
 
+def reopen(uri: str, number: int) -> None:
+    """Take a verdict back: the version is to be judged again."""
+    with asking(uri) as client:
+        for tag in (_VERDICT, _REASON, _EVIDENCE):
+            with contextlib.suppress(MlflowException):  # taken back already
+                client.delete_model_version_tag(MODEL, str(number), tag)
+
+
 def mark_delivered(uri: str, number: int, deployment: str) -> None:
     """Note the deployment that a passed version ended in."""
     with asking(uri) as client:

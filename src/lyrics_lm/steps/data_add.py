@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lyrics_lm import durable, versioning
@@ -14,7 +14,7 @@ from lyrics_lm.params import CorpusParams, Settings
 @dataclass(frozen=True)
 class Added:
     """What was taken in: files by their new names, songs in them, rows set aside; `known` songs were in
-    the corpus before."""
+    the corpus before. The rest compares the new songs with the corpus as it was (see `corpus.novelty`)."""
 
     files: tuple[str, ...]
     songs: int
@@ -22,6 +22,9 @@ class Added:
     first_reject: str | None
     corpus: str = ""
     known: int = 0
+    near_duplicates: int = 0
+    unknown: str = ""
+    distance: float = 0.0
 
 
 def data_add(settings: Settings, files: Sequence[Path]) -> Added:
@@ -36,30 +39,37 @@ def data_add(settings: Settings, files: Sequence[Path]) -> Added:
     if digest == before:  # else an earlier call copied the files, and was killed before it tracked them
         names = ", ".join(str(file) for file in files)
         raise CorpusError(f"nothing was added: the corpus has every song of {names} already; give a file with others")
-    return Added(added.files, added.songs, added.rejects, added.first_reject, digest, added.known)
+    return replace(added, corpus=digest)
 
 
 def add_files(folder: Path, files: Sequence[Path], params: CorpusParams) -> Added:
     """Check all files, then copy those with a song that is new into `folder`, numbered in order of arrival."""
+    from lyrics_lm.corpus.novelty import novelty
     from lyrics_lm.corpus.songs import read_songs
 
     read = [read_songs([file], params) for file in files]
     present = versioning.songs_in(folder)
     anything = CorpusParams(max_rejects=sys.maxsize)  # it was judged when it came in
-    texts = set(read_songs(present, anything).songs["text"]) if present else set()
+    corpus = read_songs(present, anything).songs["text"].to_list() if present else []
+    texts, new = set(corpus), []
     next_number = 1 + max((int(path.name[:4]) for path in present if path.name[:4].isdigit()), default=0)
     names: list[str] = []
     songs = known = 0
     for file, one in zip(files, read, strict=True):
         fresh = [text for text in one.songs["text"] if text not in texts]
         texts.update(fresh)
+        new.extend(fresh)
         songs, known = songs + len(fresh), known + len(one.songs) - len(fresh)
         if fresh:
             names.append(f"{next_number + len(names):04d}-{file.name}")
             durable.write(folder / names[-1], file.read_bytes())
     rejects = [reject for one in read for reject in one.rejects]
     first = f"{rejects[0].file}:{rejects[0].line}: {rejects[0].reason}" if rejects else None
-    return Added(tuple(names), songs, len(rejects), first, known=known)
+    added = Added(tuple(names), songs, len(rejects), first, known=known)
+    if not corpus or not new:
+        return added
+    seen = novelty(corpus, new, params.near_duplicate)
+    return replace(added, near_duplicates=seen.near_duplicates, unknown=seen.unknown, distance=seen.distance)
 
 
 @contextmanager

@@ -53,7 +53,11 @@ def look(settings: Settings, target: str = "local") -> Monitor:
     with _alone(settings):
         before = _load(settings, target, deployment, live)
         fresh = [*traffic.read(settings.home / "traffic", after=before.written, until=time.time() - _MARGIN_SECONDS)]
-        ours = [one for one in fresh if one.digest == live.digest and one.time >= deployment.time]
+        ours = [
+            dataclasses.replace(one, text="", params={})
+            for one in fresh
+            if one.digest == live.digest and one.time >= deployment.time
+        ]
         after = monitors.observe(before, ours)
         if fresh:
             after = dataclasses.replace(after, written=fresh[-1].written)

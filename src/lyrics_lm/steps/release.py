@@ -219,18 +219,29 @@ class Release:
             champion.digest if champion else None,
             time.time(),
             (
-                gate.quality(
-                    ours,
-                    theirs,
-                    scores.score_bigram(dataset),
-                    scores.score_ngram(dataset),
-                    look=1 + self._challengers(champion),
-                ),
+                self._better(candidate, champion, ours, theirs, dataset),
                 gate.copying(self._copying(candidate, dataset)),
                 gate.latency(milliseconds, champion_milliseconds, limits.latency_ratio),
                 gate.size(candidate.size, limits.size_mb),
             ),
         )
+
+    def _better(
+        self, candidate: Bundle, champion: Bundle | None, ours: EvalReport, theirs: EvalReport | None, dataset: Path
+    ) -> GateResult:
+        """After a proved drift, better where traffic went; else, better on the test songs."""
+        from lyrics_lm.evaluation import gate
+        from lyrics_lm.evaluation.recent import recent_traffic
+        from lyrics_lm.steps import retrain
+
+        look = 1 + self._challengers(champion)
+        prompts = retrain.gate_prompts(self._settings) if champion else []
+        if champion is None or theirs is None or not prompts:
+            return gate.quality(ours, theirs, scores.score_bigram(dataset), scores.score_ngram(dataset), look=look)
+        tolerance = self._settings.params.gates.tolerance
+        on_prompts = scores.score_texts(candidate, prompts, "drifted prompts")
+        champions = scores.score_texts(champion, prompts, "drifted prompts")
+        return recent_traffic(on_prompts, champions, ours, theirs, tolerance=tolerance, look=look)
 
     def _challengers(self, champion: Bundle | None) -> int:
         """How many versions were measured against this champion before."""
@@ -238,7 +249,7 @@ class Release:
 
         verdicts = [version.verdict for version in versions.every(self._uri) if version.verdict]
         against = [verdict for verdict in verdicts if champion and verdict.champion == champion.digest]
-        return sum(any(result.gate == "quality" for result in verdict.gates) for verdict in against)
+        return sum(any(result.gate in ("quality", "recent traffic") for result in verdict.gates) for verdict in against)
 
     def _copying(self, of: Bundle, dataset: Path) -> CopyingReport:
         """Kept as scores are."""

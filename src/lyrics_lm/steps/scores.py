@@ -111,6 +111,16 @@ def _index(home: Path, dataset_folder: Path) -> "Verbatim":
     return verbatim.load(folder)
 
 
+def score_texts(bundle: Bundle, texts: list[str], name: str) -> EvalReport:
+    """Losses of a bundle on any texts, each as the beginning of a song."""
+    from lyrics_lm.evaluation.scoring import score
+    from lyrics_lm.inference.engine import Engine
+    from lyrics_lm.inference.vocabulary import load_tokenizer
+
+    names = [str(number) for number in range(len(texts))]
+    return score(Engine(bundle), load_tokenizer(bundle), texts, names, model=bundle.digest, split=name).report
+
+
 def score_ngram(dataset_folder: Path) -> EvalReport:
     """Losses of the n-gram counted on the training split of the same corpus."""
     import numpy as np

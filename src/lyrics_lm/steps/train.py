@@ -16,7 +16,7 @@ from lyrics_lm import bundle, durable, params, processes, versioning
 from lyrics_lm.errors import LyricsError, MachineError, ModelError, RegistryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Progress, from_json
-from lyrics_lm.steps import pipeline, scores
+from lyrics_lm.steps import ledger, pipeline, scores
 
 _POLL_SECONDS = 0.1
 _LOG_SECONDS = 1.0
@@ -195,6 +195,7 @@ def _start_run(uri: str, settings: Settings, snapshot: versioning.Snapshot) -> s
         "mlflow.source.git.commit": snapshot.commit or "",
         "lyrics_lm.dirty": str(snapshot.dirty).lower(),
         "lyrics_lm.corpus": snapshot.corpus,
+        "lyrics_lm.cause": ledger.cause(settings.home, snapshot.inputs) or "a person asked",
     }
     run = runs.start(uri, settings.params.model.name, snapshot.inputs, flat_params(settings), tags)
     if snapshot.diff:

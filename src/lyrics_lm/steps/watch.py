@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from lyrics_lm import params, processes, versioning
 from lyrics_lm.errors import LyricsError, ModelError
+from lyrics_lm.monitoring.monitor import Monitor
 from lyrics_lm.params import Settings
+from lyrics_lm.steps import inbox, ledger, retrain
 from lyrics_lm.steps.deliver import deliver
 from lyrics_lm.steps.release import Candidate
 
@@ -42,6 +44,9 @@ class Controller:
         self._training: _Training | None = None
         self._settled: str | None = None
         self._bigram_tried = False
+        self._alarm: Monitor | None = None
+        self._drift_retry = _Retry()
+        self._inbox_retry = _Retry()
         self._release_retry = _Retry()
         self._training_retry = _Retry()
 
@@ -50,7 +55,9 @@ class Controller:
         processes.stop_leftovers(self._settings.home, "training", "validation")
         try:
             while True:
+                self._guarded(self._take_in, self._inbox_retry)
                 self._guarded(self._release, self._release_retry)
+                self._guarded(self._look, self._drift_retry)
                 self._guarded(self._train, self._training_retry)
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -69,6 +76,13 @@ class Controller:
         else:
             retry.succeeded()
 
+    def _take_in(self) -> None:
+        if self._training is None:  # what is being trained is the newest there is
+            inbox.take(self._settings, self._say)
+
+    def _look(self) -> None:
+        self._alarm = retrain.alarm(self._settings, self._say)
+
     def _release(self) -> None:
         began = time.monotonic()
 
@@ -81,14 +95,24 @@ class Controller:
     def _train(self) -> None:
         if self._training is None:
             due = self._due()
-            if due:
-                self._say(f"training {due.name}")
-                self._training = _Training(self._settings, due)
+            if due is None and self._alarm is None:
+                return
+            decided = retrain.decision(self._settings, self._uri, self._alarm, due=due is not None)
+            if due and (due.assignments or decided.action == "train"):
+                self._begin(due, decided.cause)
+            elif self._alarm and not due:
+                retrain.carry_out(self._settings, self._uri, self._alarm, decided, self._say)
         elif not self._training.running():
             ended, self._training = self._training, None
             failure = ended.finish()
             if failure and not self._is_settled(ended.due):
                 raise ModelError(failure)
+
+    def _begin(self, due: _Due, cause: str) -> None:
+        self._say(f"training {due.name}{'' if cause == 'a commit' else f', because of {cause}'}")
+        if not due.assignments:
+            ledger.trained(self._settings.home, ledger.Retraining(time.time(), due.snapshot.inputs, cause))
+        self._training = _Training(self._settings, due)
 
     def _is_settled(self, due: _Due) -> bool:
         """Whether a failed training is on record, to be told once and not tried again; the bigram,

@@ -30,6 +30,7 @@ class Chain:
     commit: str | None
     dirty: bool | None
     corpus: str | None
+    cause: str | None = None
 
 
 def why(settings: Settings, subject: str | None) -> Chain:
@@ -60,6 +61,7 @@ def why(settings: Settings, subject: str | None) -> Chain:
             commit=bundle_tags.get("mlflow.source.git.commit") or None,
             dirty={"true": True, "false": False}.get(bundle_tags.get("lyrics_lm.dirty", "")),
             corpus=bundle_tags.get("lyrics_lm.corpus") or None,
+            cause=bundle_tags.get("lyrics_lm.cause") or None,
         )
 
 
@@ -99,6 +101,8 @@ def describe(chain: Chain) -> str:
             for gate in chain.verdict.gates
         )
     lines.append(f"run        {chain.run or 'none: registered from outside'}")
+    if chain.cause:
+        lines.append(f"because of {chain.cause}")
     if chain.params:
         lines.append("params     " + ", ".join(f"{name}={value}" for name, value in sorted(chain.params.items())))
     if chain.commit:
