@@ -21,6 +21,7 @@ from lyrics_lm.steps.progress import bar
 from lyrics_lm.steps.train import read_progress
 
 if TYPE_CHECKING:
+    from circus.arbiter import Arbiter
     from circus.watcher import Watcher
 
 _ROLES = ("service", "mlflow", "controller", "training", "validation")
@@ -120,9 +121,14 @@ def _watcher(home: Path, role: str, args: list[str], environment: dict[str, str]
         "backup_count": 1,
     }
 
-    def stop_orphans(**_: object) -> bool:
-        """A killed parent leaves children that would hold its port."""
+    def stop_orphans(arbiter: "Arbiter", **_: object) -> bool:
+        """A killed parent leaves children that would hold its port, and pipes that circus goes on listening to: a
+        process whose own pipe gets such a number could not be started."""
         processes.stop_leftovers(home, role)
+        for redirector in filter(None, (watcher.stream_redirector for watcher in arbiter.watchers)):
+            closed = [number for number, (_, _, pipe) in redirector.pipes.items() if pipe.closed]
+            for number in closed:
+                redirector.remove_fd(number)
         return True
 
     return Watcher(
