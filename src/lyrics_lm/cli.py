@@ -352,23 +352,41 @@ def why(base: Path, subject: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--base", "revision", required=True, metavar="REV", help="The commit, branch or tag to compare with.")
-@click.option("--out", type=_FILE, default="build/report", show_default=True, help="Folder of report.md and pictures.")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--html", "page", type=_FILE, metavar="FILE", help="Where to write the page about VERSION.")
+@click.option("--base", "revision", metavar="REV", help="A commit, branch or tag to compare what lies here with.")
+@click.option(
+    "--out",
+    type=_FILE,
+    default="build/report",
+    show_default=True,
+    help="With --base: folder of report.md and its pictures.",
+)
 @_json_flag
 @click.pass_obj
-def report(base: Path, revision: str, out: Path, as_json: bool) -> None:
-    """Compare what was trained here with another commit.
+def report(base: Path, version: int | None, page: Path | None, revision: str | None, out: Path, as_json: bool) -> None:
+    """Write a page about a version, or a comparison of two commits.
 
-    Markdown with pictures, for a pull request: verdict, scores, settings, loss curves and samples.
+    A page to send to a colleague: verdict, scores, curves, model card. Or, with --base, Markdown with pictures for
+    a pull request: what was trained here beside what that commit gave.
 
     \b
-    Example:  lyrics-lm report --base main
+    Examples:  lyrics-lm report 3 --html version3.html
+               lyrics-lm report --base main
     """
-    from lyrics_lm.steps.report import compare
-
     settings = _settings(base)
-    made = compare(settings, revision, settings.root / out)
-    _show(made, as_json, f"{made.verdict}\n{made.path}")
+    if version and page and not revision:
+        from lyrics_lm.steps.model_report import write
+
+        written = write(settings, version, base / page)
+        _show(written, as_json, str(written.path))
+    elif revision and not (version or page):
+        from lyrics_lm.steps.report import compare
+
+        made = compare(settings, revision, settings.root / out)
+        _show(made, as_json, f"{made.verdict}\n{made.path}")
+    else:
+        raise click.UsageError("report what? VERSION --html FILE, or --base REV")
 
 
 @main.command()

@@ -51,3 +51,18 @@ def test_a_base_that_was_never_trained_is_said(shop, tmp_path):
     said = cli(shop, "report", "--base", "untrained", "--out", str(tmp_path / "out")).stdout
     assert "alone (untrained was never trained)" in said
     assert (tmp_path / "out" / "report.md").read_text().count("## Sample of") == 1
+
+
+def test_a_page_about_a_version(shop, tmp_path):
+    """One file with verdict, scores, curves and card; it needs nothing beside it."""
+    cli(shop, "deliver")
+    cli(shop, "report", "1", "--html", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    for part in ("Its gates passed", "copying", "bits per character on the test songs", "Made in", "Made from", "<svg"):
+        assert part in page
+    assert "http" not in re.sub(
+        r'xmlns\S*|"http://www.w3.org\S*|<!DOCTYPE[^>]*>|<metadata>.*?</metadata>', "", page, flags=re.S
+    )
+    refused = cli(shop, "report", "1", check=False)
+    assert refused.returncode == 2
+    assert "VERSION --html FILE, or --base REV" in refused.stderr

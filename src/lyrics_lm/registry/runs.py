@@ -27,6 +27,7 @@ class Run:
     status: str
     started: float
     params: dict[str, str]
+    metrics: dict[str, float]
     tags: dict[str, str]
     reason: str | None
 
@@ -109,6 +110,7 @@ def _run(item: mlflow.entities.Run) -> Run:
         status=item.info.status,
         started=item.info.start_time / 1000,
         params=dict(item.data.params),
+        metrics=dict(item.data.metrics),
         tags=dict(item.data.tags),
         reason=item.data.tags.get(_REASON),
     )

@@ -25,6 +25,7 @@ TRAINED = Path("build/model")
 LOSSES = TRAINED / "losses.csv"
 METRICS = Path("build/metrics.json")
 EVALUATION = Path("build/evaluation")
+COUNTED = {"bigram": "bigram, counted", "ngram": "n-gram, counted"}  # by their names in the metrics
 REPORT, SLICES, COPYING = "report.json", "slices.json", "copying.json"
 BUNDLE = Path("build/bundle")
 LOCK = Path("build/train.lock")
@@ -113,8 +114,7 @@ def export(settings: Settings) -> None:
     slices = from_json((found / SLICES).read_bytes(), SlicesReport)
     copying = from_json((found / COPYING).read_bytes(), CopyingReport)
     counted = json.loads((settings.root / METRICS).read_bytes())
-    names = {"bigram": "bigram, counted", "ngram": "n-gram, counted"}
-    baselines = {name: counted[key]["bits_per_char"] for key, name in names.items()}
+    baselines = {name: counted[key]["bits_per_char"] for key, name in COUNTED.items()}
     tokens = [int(token) for token in dataset.load_tokens(folder, "validation")[:_KNOWN_TOKENS]]
     manifest = dataclasses.replace(
         trained.manifest,

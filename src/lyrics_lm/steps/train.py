@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +50,12 @@ def train(
         if assignments:
             params.override(settings.root, assignments)
             settings = params.load(settings.root)
-        began = time.time()
+        began, cpu = time.time(), _children_cpu_seconds()
         snapshot = versioning.working(settings.root)
         pipe = _Pipeline(settings)
         try:
             with tracking(settings) as uri:
-                return _follow(uri, settings, snapshot, pipe, on_progress, began)
+                return _follow(uri, settings, snapshot, pipe, on_progress, began, cpu)
         finally:
             pipe.stop()
 
@@ -80,6 +81,7 @@ def _follow(
     pipe: "_Pipeline",
     on_progress: Callable[[Progress], None],
     began: float,
+    cpu: float,
 ) -> Trained:
     from lyrics_lm.registry import runs, versions
 
@@ -105,7 +107,8 @@ def _follow(
         run = run or _start_run(uri, settings, snapshot)
         runs.log_losses(uri, run, losses((settings.root / pipeline.LOSSES).read_text()))
         number = versions.register(uri, made, run)
-        _finish_run(uri, settings, run, made)
+        times = {"seconds": time.time() - began, "cpu_seconds": _children_cpu_seconds() - cpu}
+        _finish_run(uri, settings, run, made, times)
     else:
         number = known.version
     seeds = scores.trained(settings.root / pipeline.TRAINED).seeds
@@ -203,7 +206,7 @@ def _start_run(uri: str, settings: Settings, snapshot: versioning.Snapshot) -> s
     return run
 
 
-def _finish_run(uri: str, settings: Settings, run: str, made: bundle.Bundle) -> None:
+def _finish_run(uri: str, settings: Settings, run: str, made: bundle.Bundle, times: dict[str, float]) -> None:
     from lyrics_lm.registry import runs
 
     root = settings.root
@@ -213,9 +216,15 @@ def _finish_run(uri: str, settings: Settings, run: str, made: bundle.Bundle) -> 
     runs.finish(
         uri,
         run,
-        {"test_bits_per_char": scores.bits_per_char, "test_perplexity": scores.perplexity},
+        {"test_bits_per_char": scores.bits_per_char, "test_perplexity": scores.perplexity, **times},
         [root / pipeline.METRICS, root / pipeline.LOSSES, *(root / pipeline.EVALUATION).iterdir()],
     )
+
+
+def _children_cpu_seconds() -> float:
+    """Of all processes that this one started and that have ended, theirs included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def flat_params(settings: Settings) -> dict[str, str]:

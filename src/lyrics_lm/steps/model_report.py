@@ -1,0 +1,158 @@
+"""`lyrics-lm report VERSION`: one page about a version, to send to a colleague: card, verdict, curves, scores."""
+
+import html
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lyrics_lm import bundle, durable
+from lyrics_lm.bundle import CARD
+from lyrics_lm.params import Settings
+from lyrics_lm.records import EvalReport, from_json
+from lyrics_lm.steps import pipeline
+from lyrics_lm.steps.train import losses
+
+if TYPE_CHECKING:
+    from lyrics_lm.evaluation.gate import Interval
+    from lyrics_lm.registry.runs import Run
+    from lyrics_lm.registry.versions import Version
+
+_WATTS = 10  # of a busy core of a server
+_STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+td, th { border: 1px solid #8886; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }
+pre { white-space: pre-wrap; border-left: 3px solid #8886; padding-left: 1rem; }
+svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+.passed { color: #1a7f37; } .failed { color: #cf222e; }
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the page lies, and of which version it is."""
+
+    path: Path
+    version: int
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the run of a version kept of it."""
+
+    report: EvalReport
+    losses: str
+    counted: dict[str, float]
+    metrics: dict[str, float]
+
+
+def write(settings: Settings, number: int, path: Path) -> Written:
+    """Write the page of a version. A bundle from outside has no run: then its card and verdict stand alone.
+
+    Raises `RegistryError` when there is no such version.
+    """
+    from lyrics_lm.registry import runs, versions
+    from lyrics_lm.registry.server import tracking
+
+    with tracking(settings) as uri, tempfile.TemporaryDirectory() as name:
+        version = versions.get(uri, number)
+        versions.fetch(uri, number, Path(name))
+        card = (bundle.read(versions.locate(Path(name), number)).path / CARD).read_text(encoding="utf-8")
+        run = runs.get(uri, version.run) if version.run else None
+        evidence = _evidence(uri, run)
+        champion = versions.champion(uri)
+        other = champion if champion and champion.version != number else None
+        theirs = _evidence(uri, runs.get(uri, other.run)) if other and other.run else None
+    measured = _measured(version, evidence, other, theirs)
+    durable.write(path, _page(version, card, evidence, measured).encode())
+    return Written(path, number)
+
+
+def _evidence(uri: str, run: "Run | None") -> _Evidence | None:
+    from lyrics_lm.registry import runs
+
+    if run is None:
+        return None
+    names = (pipeline.REPORT, pipeline.LOSSES.name, pipeline.METRICS.name)
+    texts = [runs.read_text(uri, run.id, name) for name in names]
+    if any(text is None for text in texts):
+        return None
+    report, curve, metrics = (text or "" for text in texts)
+    counted = json.loads(metrics)
+    bits = {name: counted[key]["bits_per_char"] for key, name in pipeline.COUNTED.items()}
+    return _Evidence(from_json(report, EvalReport), curve, bits, run.metrics)
+
+
+def _measured(
+    version: "Version", ours: _Evidence | None, other: "Version | None", theirs: _Evidence | None
+) -> "dict[str, Interval]":
+    """Scores with intervals, of what was scored on the same songs."""
+    from lyrics_lm.evaluation.gate import Interval, spread
+
+    if ours is None:
+        return {}
+    found = {f"version {version.version}": spread(ours.report)}
+    if other and theirs and theirs.report.split == ours.report.split:
+        found[f"champion, version {other.version}"] = spread(theirs.report)
+    return {**found, **{name: Interval(bits, bits, bits) for name, bits in ours.counted.items()}}
+
+
+def _page(version: "Version", card: str, evidence: _Evidence | None, measured: "dict[str, Interval]") -> str:
+    from markdown_it import MarkdownIt
+
+    parts = [
+        f"<p>Version {version.version}, bundle <code>{version.digest or ''}</code>, "
+        f"reported {time.strftime('%Y-%m-%d %H:%M')}</p>",
+        *_verdict(version),
+        *_pictures(evidence, measured),
+        MarkdownIt("commonmark").enable("table").render(card),
+    ]
+    title = f"lyrics-lm, version {version.version}"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
+        f"<body>\n{chr(10).join(parts)}\n</body></html>\n"
+    )
+
+
+def _verdict(version: "Version") -> Iterator[str]:
+    verdict = version.verdict
+    if verdict is None:
+        yield "<p>Not judged yet.</p>"
+        return
+    word = "passed" if verdict.passed else "failed"
+    yield f'<p class="{word}">Its gates {word}: {html.escape(verdict.reason)}</p>'
+    yield _table(
+        ("gate", "", "seen", "asked"),
+        [(gate.gate, "ok" if gate.passed else "FAIL", gate.observed, gate.threshold) for gate in verdict.gates],
+    )
+
+
+def _pictures(evidence: _Evidence | None, measured: "dict[str, Interval]") -> Iterator[str]:
+    from lyrics_lm.steps import pictures
+
+    if evidence is None:
+        yield "<p>Registered from outside: no run tells how it was trained.</p>"
+        return
+    with tempfile.TemporaryDirectory() as name:
+        scores, curves = Path(name) / "scores.svg", Path(name) / "losses.svg"
+        pictures.scores(measured, scores)
+        pictures.losses({"this version": losses(evidence.losses)}, curves)
+        yield from (path.read_text()[path.read_text().index("<svg") :] for path in (scores, curves))
+    cpu = evidence.metrics["cpu_seconds"]
+    yield (
+        f"<p>Made in {evidence.metrics['seconds']:.0f} s: {cpu:.0f} CPU seconds to prepare, train, measure and export, "
+        f"or about {cpu * _WATTS / 3600:.2f} Wh at {_WATTS} W a core.</p>"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line('th', head)}{''.join(line('td', row) for row in rows)}</table>"
