@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lyrics_lm import connection, durable
@@ -65,8 +65,8 @@ class ModelParams(_Section):
 
 
 class TrainingParams(_Section):
-    """`steps` of `batch_size` windows of the model's context; `learning_rate` is the peak. `seeds` networks are
-    trained, from `seed` on, and the median is kept."""
+    """`steps` of `batch_size` windows of the model's context, shared out among `processes`; `learning_rate` is
+    the peak. `seeds` networks are trained, from `seed` on, and the median is kept."""
 
     steps: int = Field(1500, ge=1)
     batch_size: int = Field(16, ge=1)
@@ -76,6 +76,14 @@ class TrainingParams(_Section):
     seeds: int = Field(1, ge=1, le=20)
     checkpoint_every: int = Field(100, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: int = Field(1, ge=1, le=64)
+
+    @field_validator("processes")
+    @classmethod
+    def _even_shares(cls, processes: int, info: ValidationInfo) -> int:
+        if info.data.get("batch_size", processes) % processes:
+            raise PydanticCustomError("shares", "it should divide training.batch_size")
+        return processes
 
 
 class ServingParams(_Section):

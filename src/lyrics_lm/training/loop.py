@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from lyrics_lm.records import Progress
 from lyrics_lm.training import checkpoint
 from lyrics_lm.training.checkpoint import Checkpoint
 from lyrics_lm.training.muon import Muon
+from lyrics_lm.training.peers import Peers
 from lyrics_lm.training.result import Loss
 
 Tokens = npt.NDArray[np.integer]
@@ -45,7 +47,9 @@ class Loop:
         if sum(weight.numel() for weight in model.parameters()) < _SMALL:
             torch.set_num_threads(1)
         self._model = model.to(self._device)
-        self._called = torch.compile(self._model) if self._device.type == "cuda" else self._model
+        self._peers = Peers()
+        compiled = cast("nn.Module", torch.compile(self._model)) if self._device.type == "cuda" else self._model
+        self._called = self._peers.averaging(compiled)
         self._optimisers = _optimisers(model, params)
         self._losses: list[Loss] = []
         self._step = 0
@@ -55,7 +59,8 @@ class Loop:
         self, tokens: Tokens, validation: Tokens, chars_per_token: float, on_progress: Callable[[Progress], None]
     ) -> list[Loss]:
         """Train to the last step; returns the losses. Raises `ModelError` when the loss is no number."""
-        held_out = self._windows(validation, np.random.Generator(np.random.Philox(0)), _VALIDATION_WINDOWS)
+        starts = self._starts(validation, np.random.Generator(np.random.Philox(0)), _VALIDATION_WINDOWS)
+        held_out = self._windows(validation, starts)
         began, first = time.monotonic(), self._step
         while self._step < self._params.steps:
             loss = self._advance(self._batch(tokens))
@@ -65,7 +70,7 @@ class Loop:
             bits = loss / math.log(2) / chars_per_token
             on_progress(Progress(self._name, self._step, self._params.steps, loss, bits, elapsed, left))
             if self._step % self._params.checkpoint_every == 0 or self._step == self._params.steps:
-                self._save()  # at the end too: other seeds may follow
+                self._save()  # at the end too: other seeds may follow, or the process that started these
         return self._losses
 
     def _advance(self, batch: Tensor) -> float:
@@ -74,7 +79,8 @@ class Loop:
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * _schedule(self._step / self._params.steps)
-        torch.manual_seed(int(self._randomness().integers(2**32)))  # for dropout in a network of the user's own
+        chance = int(self._randomness().integers(2**32))
+        torch.manual_seed(chance + self._peers.rank)  # for dropout in a network of the user's own
         loss = _loss(self._called, batch)
         loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
@@ -82,7 +88,7 @@ class Loop:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self._step += 1
-        value = loss.item()
+        value = self._peers.mean(loss.detach()).item()
         if not math.isfinite(value):
             raise ModelError(f"the loss is {value} at step {self._step}; lower training.learning_rate in params.yaml")
         return value
@@ -98,21 +104,30 @@ class Loop:
         return _loss(self._called, held_out).item()
 
     def _batch(self, tokens: Tokens) -> Tensor:
-        return self._windows(tokens, self._randomness(), self._params.batch_size)
+        starts = self._starts(tokens, self._randomness(), self._params.batch_size)
+        return self._windows(tokens, self._peers.share(starts))
 
     def _randomness(self) -> np.random.Generator:
         """Chance in this step: a function of seed and step alone, so that resuming needs no more."""
         key = np.array([self._params.seed % 2**64, self._step], dtype=np.uint64)  # untyped, 2**63 would be a float
         return np.random.Generator(np.random.Philox(key=key))
 
-    def _windows(self, tokens: Tokens, randomness: np.random.Generator, count: int) -> Tensor:
-        """Random windows (count, T + 1) of a text of token ids (N)."""
-        time = min(self._context, len(tokens) - 1)
-        starts = randomness.integers(0, len(tokens) - time, size=count)
-        windows = np.stack([tokens[start : start + time + 1] for start in starts]).astype(np.int64)
+    def _starts(self, tokens: Tokens, randomness: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        """Where random windows of a text of token ids (N) begin (count)."""
+        return randomness.integers(0, len(tokens) - self._time(tokens), size=count)
+
+    def _windows(self, tokens: Tokens, starts: npt.NDArray[np.int64]) -> Tensor:
+        """Windows (B, T + 1) of a text of token ids (N)."""
+        length = self._time(tokens) + 1
+        windows = np.stack([tokens[start : start + length] for start in starts]).astype(np.int64)
         return torch.from_numpy(windows).to(self._device)
 
+    def _time(self, tokens: Tokens) -> int:
+        return min(self._context, len(tokens) - 1)
+
     def _save(self) -> None:
+        if self._peers.rank:
+            return  # the first process saves for all
         states = {place: optimiser.state_dict()["state"] for place, optimiser in enumerate(self._optimisers)}
         kept = Checkpoint(self._step, tuple(self._losses), dict(self._model.state_dict()), states)
         checkpoint.save(self._checkpoints, self._key, kept)

@@ -83,16 +83,23 @@ def _learn(
     """One network for each seed; the one of median validation loss is kept, and the losses of all are told."""
     import torch
 
+    from lyrics_lm.training import spread
     from lyrics_lm.training.checkpoint import save_tensors
     from lyrics_lm.training.export import export
     from lyrics_lm.training.loop import Loop
     from lyrics_lm.training.model import build, state_of, where
+
+    def job(name: str, of_seed: TrainingParams, folder: Path) -> "spread.Job":
+        mapped, held_out = spread.file_of(tokens), spread.file_of(validation)
+        return spread.Job(name, mapped, held_out, vocab_size, chars_per_token, model, of_seed, root, folder, key)
 
     def fit(seed: int) -> tuple[torch.nn.Module, list[Loss]]:
         torch.manual_seed(seed)
         network = build(model, vocab_size, root)
         name = f"{model.name}, seed {seed}" if training.seeds > 1 else model.name
         of_seed = training.model_copy(update={"seed": seed})
+        if training.processes > 1:  # which end in a checkpoint of the last step: that is taken up here
+            spread.train(job(name, of_seed, checkpoint / str(seed)), on_progress)
         loop = Loop(network, name, model.context, of_seed, checkpoint / str(seed), key)
         return network, loop.run(tokens, validation, chars_per_token, on_progress)
 
