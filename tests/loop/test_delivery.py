@@ -115,6 +115,18 @@ def test_a_delivery_that_dies_after_any_step_is_taken_up(shop, last):
     assert_delivered_once(shop, version)
 
 
+def test_a_version_turned_down_can_be_judged_again(shop):
+    """Reopened, and reopened once more by whoever was killed meanwhile, it waits; the next pass judges it anew."""
+    before = versions.get(shop.uri, shop.rejected).verdict
+    for _ in range(2):
+        versions.reopen(shop.uri, shop.rejected)
+    assert [version.version for version in versions.pending(shop.uri)] == [shop.rejected]
+    deliver(shop.settings, shop.uri)
+    after = versions.get(shop.uri, shop.rejected).verdict
+    assert after.time > before.time
+    assert versions.pending(shop.uri) == []
+
+
 def _bento_models(home):
     return len(list((home / "bentoml" / "models" / "lyrics-lm").glob("*")))
 

@@ -80,7 +80,7 @@ def up(tmp_path_factory):
     }
     running = Up(make_workspace(tmp_path_factory.mktemp("drift") / "mine", **settings))
     try:
-        running.wait_live(seconds=90)
+        running.wait_live(seconds=180)
         yield running
     finally:
         running.end()

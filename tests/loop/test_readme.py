@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from bundles import bigram_bundle
-from lyrics_lm import processes
+from lyrics_lm import processes, traffic
 from lyrics_lm.corpus import sample
 from workspaces import SHORT, SONGS, Up, git, run, set_params, wait_for
 
@@ -88,7 +88,7 @@ def mine(tmp_path_factory):
 def test_every_command_of_the_readme_works(mine, tmp_path):
     """In the order of the page, in one workspace, beside a running `up`."""
     asked = httpx.post(f"{mine.url}/v1/completions", json={"prompt": "love is"}).headers["x-request-id"]
-    wait_for(lambda: any(asked in file.read_text() for file in (mine.home / "traffic").glob("*")), seconds=20)
+    wait_for(lambda: traffic.find(mine.home / "traffic", asked), seconds=20)
     names = {
         "localhost:3000": f"localhost:{mine.port}",
         "REQUEST-ID": asked,

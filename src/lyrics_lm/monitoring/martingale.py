@@ -2,8 +2,8 @@
 
 Idea: a gambler starts with 1 and bets, prompt by prompt, that one lies further out than the reference says. If
 nothing drifted no game favours him, so his capital ever reaches 1/a with probability at most a (Ville's inequality;
-Vovk et al., "Retrain or not retrain: conformal test martingales for change-point detection", arXiv 2102.10439,
-sections 2 and 3). What he wins is therefore proof at any time, however often it is looked at.
+Vovk et al., "Retrain or not retrain: conformal test martingales for change-point detection", arXiv 2102.10439).
+What he wins is therefore proof at any time, however often it is looked at.
 
 The usual martingale adds each prompt to the reference, and so learns the drift as if it were normal. This one
 compares with a fixed reference and pays for its finiteness (Shaer, Bar, Prinster, Romano, "Testing For Distribution
