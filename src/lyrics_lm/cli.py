@@ -226,13 +226,17 @@ def deliver(base: Path, target: str, as_json: bool) -> None:
     One pass of the release loop: every waiting version is judged, packaged, tried and deployed.
 
     \b
-    Example:  lyrics-lm deliver
+    Example:  lyrics-lm deliver --target lambda
     """
+    import logging
+
     from lyrics_lm.registry.server import tracking
     from lyrics_lm.steps.deliver import deliver as step
     from lyrics_lm.steps.watch import outcome
 
     settings = _settings(base)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("lyrics_lm.delivery").setLevel(logging.INFO)
     with tracking(settings) as uri:
         candidates = step(settings, uri, target)
     text = "\n".join(outcome(candidate) for candidate in candidates) or "nothing waits"

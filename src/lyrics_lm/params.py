@@ -126,6 +126,17 @@ class GateParams(_Section):
     tolerance: float = Field(0.05, ge=0)
 
 
+class LambdaParams(_Section):
+    """The AWS Lambda function: its role's ARN, and the S3 bucket for a package over 50 MB."""
+
+    function: str = "lyrics-lm"
+    role: str | None = None
+    python: Literal["3.12", "3.13"] = "3.13"
+    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    memory_mb: int = Field(1769, ge=256, le=10240)
+    bucket: str | None = None
+
+
 class Params(_Section):
     """All of `params.yaml`."""
 
@@ -137,6 +148,7 @@ class Params(_Section):
     serving: ServingParams = ServingParams()
     traffic: TrafficParams = TrafficParams()
     drift: DriftParams = DriftParams()
+    aws_lambda: LambdaParams = LambdaParams()
 
 
 @dataclass(frozen=True)

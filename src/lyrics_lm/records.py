@@ -189,8 +189,9 @@ class LiveVersion:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One change of a rollout. `replaces` and `restores` are ids of earlier deployments:
-    the one it took the place of, and, for an undo, the one it brought back."""
+    """One change of a rollout. `versions` begins with the one that serves; one that is tried beside it follows.
+    `replaces` and `restores` are ids of earlier deployments: the last one in which a version served alone, and,
+    for an undo or an abort, the one it brought back."""
 
     id: str
     target: str

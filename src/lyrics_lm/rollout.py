@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,16 @@ class Rollout:
     def live(self) -> LiveVersion | None:
         """The version with the largest share of traffic."""
         return max(self.current.versions, key=lambda version: version.share) if self.current else None
+
+    @property
+    def settled(self) -> Deployment | None:
+        """The last deployment in which one version served alone: where an abort or an undo goes back to."""
+        return next((one for one in reversed(self.history) if len(one.versions) == 1), None)
+
+    @property
+    def challenger(self) -> LiveVersion | None:
+        """The version that is being tried beside the one that serves."""
+        return self.current.versions[1] if self.current and len(self.current.versions) > 1 else None
 
     def previous(self) -> Deployment:
         """What an undo brings back: the deployment that the one in force, or the one it restored, replaced.
@@ -57,12 +67,18 @@ def read(home: Path, target: str) -> Rollout:
         raise DeliveryError(f"{file} is damaged ({error}); move it away and run: lyrics-lm deliver") from error
 
 
-def deploy(home: Path, target: str, version: LiveVersion, reason: str, evidence: Verdict) -> Deployment:
-    """Make `version` what serves at `target`; doing so again for the one in force changes nothing."""
+def deploy(
+    home: Path, target: str, version: LiveVersion, reason: str, evidence: Verdict, *, share: int = 100
+) -> Deployment:
+    """Give `version` that share of the traffic at `target`, in percent, beside what serves; with nothing
+    to serve beside, all of it. Doing so again for one that is there changes nothing."""
     rollout = read(home, target)
-    if rollout.live and rollout.live.digest == version.digest and rollout.current:
+    if rollout.current and any(one.digest == version.digest for one in rollout.current.versions):
         return rollout.current
-    return _append(home, rollout, "deploy", (version,), reason, evidence=evidence)
+    if share == 100 or rollout.settled is None:
+        return _append(home, rollout, "deploy", (replace(version, share=100),), reason, evidence=evidence)
+    champion = rollout.settled.versions[0]
+    return _append(home, rollout, "canary", _shared(champion, version, share), reason, evidence=evidence)
 
 
 def begin(home: Path, target: str, version: LiveVersion, reason: str, evidence: Verdict | None) -> Deployment:
@@ -70,13 +86,38 @@ def begin(home: Path, target: str, version: LiveVersion, reason: str, evidence: 
     return _append(home, Rollout(target), "deploy", (version,), reason, evidence=evidence)
 
 
-def undo(home: Path, target: str) -> Deployment:
-    """Bring back what served before, as a deployment of its own. Undone again, goes one further back."""
+def shift(home: Path, target: str, share: int, reason: str) -> Deployment:
+    """Give the challenger another share: 100 promotes it, 0 sends it away. Raises `DeliveryError` without one."""
+    rollout = read(home, target)
+    if rollout.current is None or rollout.settled is None or rollout.challenger is None:
+        raise DeliveryError(f"no version is being tried at {target}; see: lyrics-lm status")
+    champion, challenger = rollout.current.versions
+    if share == 0:
+        return _append(home, rollout, "abort", (replace(champion, share=100),), reason, restores=_origin(rollout))
+    if share == 100:
+        return _append(home, rollout, "promote", (replace(challenger, share=100),), reason)
+    return _append(home, rollout, "shift", _shared(champion, challenger, share), reason)
+
+
+def undo(home: Path, target: str, reason: str | None = None) -> Deployment:
+    """Bring back what served before, as a deployment of its own. Undone again, goes one further back.
+    With a reason it is a rollback, which no person asked for."""
     rollout = read(home, target)
     back = rollout.previous()
-    current = rollout.live
-    reason = f"undo of version {current.version if current else '?'}"
-    return _append(home, rollout, "undo", back.versions, reason, restores=back.restores or back.id)
+    current = rollout.challenger or rollout.live
+    action = "rollback" if reason else "undo"
+    why = reason or f"undo of version {current.version if current else '?'}"
+    return _append(home, rollout, action, back.versions, why, restores=back.restores or back.id)
+
+
+def _shared(champion: LiveVersion, challenger: LiveVersion, share: int) -> tuple[LiveVersion, LiveVersion]:
+    return replace(champion, share=100 - share), replace(challenger, share=share)
+
+
+def _origin(rollout: Rollout) -> str | None:
+    """The deployment that put there what served before the trial."""
+    settled = rollout.settled
+    return (settled.restores or settled.id) if settled else None
 
 
 def withdraw(home: Path, target: str, deployment: Deployment) -> None:
@@ -84,6 +125,11 @@ def withdraw(home: Path, target: str, deployment: Deployment) -> None:
     rollout = read(home, target)
     if rollout.current and rollout.current.id == deployment.id:
         durable.write(path(home, target), to_json(Rollout(target, rollout.history[:-1])))
+
+
+def forget(home: Path, target: str) -> None:
+    """Nothing serves there any more; the record of what did stays in MLflow."""
+    path(home, target).unlink(missing_ok=True)
 
 
 def _append(
@@ -103,7 +149,7 @@ def _append(
         action=action,
         versions=versions,
         reason=reason,
-        replaces=rollout.current.id if rollout.current else None,
+        replaces=rollout.settled.id if rollout.settled else None,
         restores=restores,
         evidence=evidence,
     )

@@ -27,6 +27,14 @@ SERVING = (
     "serving",
     "traffic.py",
 )
+# And to do so as a function, without the service's libraries.
+FUNCTION = (
+    *INFERENCE,
+    "monitoring/__init__.py",
+    "monitoring/words.py",
+    "rollout.py",
+    *(f"serving/{file}.py" for file in ("__init__", "asking", "completions", "function", "live", "types")),
+)
 
 
 def copy(parts: tuple[str, ...], folder: Path) -> Path:

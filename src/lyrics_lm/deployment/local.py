@@ -1,6 +1,7 @@
 """The local target: a service on this machine that follows `rollouts/local.json`."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,20 +23,31 @@ class Local:
     def __init__(self, home: Path) -> None:
         self._home = home
 
-    def deploy(self, version: LiveVersion, reason: str, evidence: Verdict) -> Deployment:
-        with self._one_at_a_time():
-            deployment = rollout.deploy(self._home, self.name, version, reason, evidence)
-            self._wait(deployment)
-        return deployment
+    def deploy(self, version: LiveVersion, reason: str, evidence: Verdict, *, share: int = 100) -> Deployment:
+        return self._taken_up(lambda: rollout.deploy(self._home, self.name, version, reason, evidence, share=share))
 
-    def undo(self) -> Deployment:
-        with self._one_at_a_time():
-            deployment = rollout.undo(self._home, self.name)
-            self._wait(deployment)
-        return deployment
+    def shift(self, share: int, reason: str) -> Deployment:
+        return self._taken_up(lambda: rollout.shift(self._home, self.name, share, reason))
+
+    def undo(self, reason: str | None = None) -> Deployment:
+        return self._taken_up(lambda: rollout.undo(self._home, self.name, reason))
 
     def describe(self) -> Rollout:
         return rollout.read(self._home, self.name)
+
+    def logs(self, lines: int) -> list[str]:
+        file = self._home / "logs" / "service.log"
+        return file.read_text(errors="replace").splitlines()[-lines:] if file.is_file() else []
+
+    def tear_down(self) -> None:
+        with self._one_at_a_time():
+            rollout.forget(self._home, self.name)
+
+    def _taken_up(self, change: Callable[[], Deployment]) -> Deployment:
+        with self._one_at_a_time():
+            deployment = change()
+            self._wait(deployment)
+        return deployment
 
     def _one_at_a_time(self) -> FileLock:
         """Held while the rollout changes; a killed holder lets go of it."""

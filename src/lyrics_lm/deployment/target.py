@@ -1,35 +1,32 @@
 """What a target is: a place that serves versions, and can be taken back to what it served before."""
 
-from pathlib import Path
 from typing import Protocol
 
-from lyrics_lm.deployment.local import Local
-from lyrics_lm.errors import DeliveryError
 from lyrics_lm.records import Deployment, LiveVersion, Verdict
 from lyrics_lm.rollout import Rollout
 
 
 class Target(Protocol):
-    """A place to serve. Every method is idempotent and may be killed at any moment."""
+    """A place to serve. Every method may be killed at any moment and called again."""
 
     name: str
 
-    def deploy(self, version: LiveVersion, reason: str, evidence: Verdict) -> Deployment:
-        """Make `version` what serves; returns once it does. Raises `DeliveryError` when it does not,
-        with the old version serving on."""
+    def deploy(self, version: LiveVersion, reason: str, evidence: Verdict, *, share: int = 100) -> Deployment:
+        """Give `version` that share of the traffic (percent) beside what serves; returns once it has it.
+        Raises `DeliveryError` when it does not get it, with the old version serving on."""
 
-    def undo(self) -> Deployment:
-        """Bring back what served before. Raises `DeliveryError` when nothing did."""
+    def shift(self, share: int, reason: str) -> Deployment:
+        """Give the challenger another share: 100 promotes it, 0 aborts. Raises `DeliveryError` without one."""
+
+    def undo(self, reason: str | None = None) -> Deployment:
+        """Bring back what served alone before, in the middle of a trial what serves beside it. A reason makes
+        it a rollback. Raises `DeliveryError` when nothing served before."""
 
     def describe(self) -> Rollout:
         """What serves here, and how it came to that."""
 
+    def logs(self, lines: int) -> list[str]:
+        """The last lines that what serves here wrote."""
 
-TARGETS = {"local": Local}
-
-
-def target(name: str, home: Path) -> Target:
-    """The target of that name; raises `DeliveryError` that lists them."""
-    if name not in TARGETS:
-        raise DeliveryError(f"{name} is not a target; there is: {', '.join(TARGETS)}")
-    return TARGETS[name](home)
+    def tear_down(self) -> None:
+        """Take away what this target made, and nothing else."""

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,31 +17,27 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lyrics_lm.errors import BusyError
 from lyrics_lm.records import TrafficRecord
-from lyrics_lm.serving.completions import Answer, PromptError
+from lyrics_lm.serving import asking
+from lyrics_lm.serving.asking import HttpError
+from lyrics_lm.serving.completions import Answer
 from lyrics_lm.serving.live import LiveModel, Serving
 from lyrics_lm.serving.metrics import Meter
 from lyrics_lm.serving.types import (
-    MAX_BODY_BYTES,
     MODEL_ID,
     Completion,
     CompletionRequest,
-    ErrorBody,
-    ErrorDetail,
     GenerateRequest,
     GenerateResponse,
     LinesRequest,
     LinesResponse,
     Live,
-    first_error,
 )
 
 B = TypeVar("B", bound=BaseModel)
 
 _PAGE = Path(__file__).parent / "page"
 _REQUEST = "lyrics_lm.request"  # where the middleware leaves the request id
-_GENERATE_TOKENS = 300
 _EVENT_SECONDS = 1.0
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -52,16 +47,6 @@ _SECURITY_HEADERS = {
 _ASK_AGAIN = {"cache-control": "no-cache"}
 
 logger = logging.getLogger("lyrics_lm.serving")
-
-
-class HttpError(Exception):
-    """An answer in OpenAI's error shape."""
-
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        self.status = status
-        self.body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
 
 
 class Api:
@@ -110,12 +95,12 @@ class Api:
         return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
-        self._known(request.path_params["model"])
+        asking.require_known(request.path_params["model"], self._live.current)
         return JSONResponse(describe(self._serving()).model_dump())
 
     async def completions(self, request: Request) -> Response:
         asked = await _body(request, CompletionRequest)
-        self._known(asked.model)
+        asking.require_known(asked.model, self._live.current)
         answer, serving = self._answer(request, asked)
         headers = {"x-model-digest": serving.version.digest}
         if asked.stream:
@@ -126,7 +111,7 @@ class Api:
 
     async def generate(self, request: Request) -> Response:
         asked = await _body(request, GenerateRequest)
-        answer, serving = self._answer(request, CompletionRequest(prompt=asked.prompt, max_tokens=_GENERATE_TOKENS))
+        answer, serving = self._answer(request, asking.as_completion(asked))
         completion = await self._whole(answer)
         body = GenerateResponse(text=completion.choices[0].text)
         return JSONResponse(body.model_dump(), headers={"x-model-digest": serving.version.digest})
@@ -140,28 +125,16 @@ class Api:
         return StreamingResponse(self._events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def unknown(self, request: Request) -> Response:
-        raise HttpError(404, f"{request.method} {request.url.path} is not part of this API", code="unknown_url")
+        raise asking.not_offered(request.method, request.url.path)
 
     def _serving(self) -> Serving:
         if self._live.current is None:
             raise HttpError(503, "no version is live yet; the first one is on its way", code="no_model")
         return self._live.current
 
-    def _known(self, model: str) -> None:
-        live = self._live.current
-        if model != MODEL_ID and not (live and model == live.version.digest):
-            raise HttpError(
-                404, f"The model '{model}' does not exist; use '{MODEL_ID}'", param="model", code="model_not_found"
-            )
-
     def _answer(self, request: Request, asked: CompletionRequest) -> tuple[Answer, Serving]:
-        serving = self._serving()
-        try:
-            return Answer(asked, serving, request.scope[_REQUEST]), serving
-        except PromptError as error:
-            raise HttpError(400, str(error), param="prompt") from error
-        except BusyError as error:
-            raise HttpError(429, str(error), code="rate_limit_exceeded") from error
+        serving = self._live.pick(_client(request, asked)) or self._serving()
+        return asking.answer(asked, serving, request.scope[_REQUEST]), serving
 
     async def _whole(self, answer: Answer) -> Completion:
         try:
@@ -176,7 +149,7 @@ class Api:
                     yield frame
         except Exception:
             logger.exception("request %s failed while it streamed", answer.id)
-            yield b"data: " + _failed(answer.id).body.model_dump_json().encode() + b"\n\n"
+            yield b"data: " + asking.failed(answer.id).body.model_dump_json().encode() + b"\n\n"
         finally:
             self._keep(answer)
 
@@ -263,8 +236,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _not_offered(request: Request, error: Exception) -> Response:
     """A path or a method that no route takes."""
     assert isinstance(error, HTTPException)  # registered for this class alone
-    message = f"{request.method} {request.url.path} is not part of this API"
-    answer = await _http_error(request, HttpError(error.status_code, message, code="unknown_url"))
+    answer = await _http_error(request, asking.not_offered(request.method, request.url.path, error.status_code))
     answer.headers.update(error.headers or {})
     return answer
 
@@ -272,28 +244,23 @@ async def _not_offered(request: Request, error: Exception) -> Response:
 async def _crash(request: Request, _: Exception) -> Response:
     """A fault of ours: the traceback goes to the log, the request id to the client. The server closes the
     connection after one, so the client is told, before it sends the next request down it."""
-    answer = await _http_error(request, _failed(request.scope[_REQUEST]))
+    answer = await _http_error(request, asking.failed(request.scope[_REQUEST]))
     answer.headers["connection"] = "close"
     return answer
-
-
-def _failed(request_id: str) -> HttpError:
-    return HttpError(500, f"the service failed; its log has request {request_id}")
 
 
 async def _body(request: Request, kind: type[B]) -> B:
     raw = b""
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            raise HttpError(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send a shorter prompt")
-    try:
-        return kind.model_validate(json.loads(raw))
-    except ValidationError as error:
-        message, param = first_error(error.errors())
-        raise HttpError(400, message, param=param) from error
-    except (ValueError, RecursionError) as error:
-        raise HttpError(400, f"the body is not JSON: {error}") from error
+        asking.require_size(len(raw))
+    return asking.parse(raw, kind)
+
+
+def _client(request: Request, asked: CompletionRequest) -> str:
+    """Who asks, so that one client meets one version: by its own word, else its key, else its address."""
+    address = request.client.host if request.client else ""
+    return asked.user or request.headers.get("authorization") or address
 
 
 def _event(name: str, data: bytes) -> bytes:

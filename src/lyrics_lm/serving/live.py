@@ -5,8 +5,9 @@ import contextlib
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,30 @@ class Serving:
 
 
 class LiveModel:
-    """The version that new requests go to; `current` is replaced whole, never changed."""
+    """The versions that new requests go to: `current`, and a challenger where one is tried. Each is replaced
+    whole, never changed."""
 
     def __init__(self) -> None:
         self.current: Serving | None = None
+        self.challenger: Serving | None = None
         self._changed = asyncio.Event()
 
-    def swap(self, serving: Serving) -> None:
-        """Send new requests to `serving`; the version before it is let go with its last stream."""
-        self.current = serving
+    def pick(self, client: str) -> Serving | None:
+        """Who answers that client: always the same version while the shares stay, and, as a challenger's
+        share grows, never the champion again."""
+        challenger = self.challenger
+        if challenger and zlib.crc32(client.encode(errors="replace")) % 100 < challenger.version.share:
+            return challenger
+        return self.current
+
+    def loaded(self, digest: str) -> Serving | None:
+        """The version of that digest, where it serves already."""
+        serving = (one for one in (self.current, self.challenger) if one and one.version.digest == digest)
+        return next(serving, None)
+
+    def swap(self, serving: Serving, challenger: Serving | None = None) -> None:
+        """Send new requests to these; a version that is neither is let go with its last stream."""
+        self.current, self.challenger = serving, challenger
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -116,14 +132,27 @@ def _desired(home: Path, target: str) -> Deployment | None:
 
 
 async def _take(live: LiveModel, deployment: Deployment, load: Callable[..., Serving]) -> str | None:
-    version = deployment.versions[0]
-    try:
-        live.swap(await asyncio.to_thread(load, version, deployment))
-    except LyricsError as error:
-        logger.error("version %s stays out: %s", version.version, error)
-        return str(error)
-    logger.info("version %s (%s) serves", version.version, version.digest[:12])
+    taken = []
+    for version in deployment.versions:
+        try:
+            taken.append(await _ready(live, version, deployment, load))
+        except LyricsError as error:
+            logger.error("version %s stays out: %s", version.version, error)
+            return str(error)
+    live.swap(*taken)
+    for version in deployment.versions:
+        logger.info("version %s (%s) serves %d%%", version.version, version.digest[:12], version.share)
     return None
+
+
+async def _ready(
+    live: LiveModel, version: LiveVersion, deployment: Deployment, load: Callable[..., Serving]
+) -> Serving:
+    """A version ready to serve: loaded anew, unless only its share changes."""
+    known = live.loaded(version.digest)
+    if known is None:
+        return await asyncio.to_thread(load, version, deployment)
+    return replace(known, version=version, since=deployment.time, reason=deployment.reason)
 
 
 def _observed(deployment: Deployment | None, error: str | None) -> Observed:

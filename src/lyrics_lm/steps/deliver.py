@@ -13,7 +13,8 @@ from lyrics_lm.steps.release import Candidate, Release
 def deliver(
     settings: Settings, uri: str, target: str = "local", *, on_step: Callable[[str, Candidate], None] = lambda *_: None
 ) -> list[Candidate]:
-    """Deal with all pending versions, oldest first; returns what became of each.
+    """Deal with all pending versions, oldest first; returns what became of each. Where nothing waits, a
+    target that does not serve the champion yet gets it.
 
     One delivery runs at a time per home: raises `DeliveryError` while another does.
     """
@@ -24,11 +25,14 @@ def deliver(
         record(uri, settings.home, target)
         release = Release(settings, uri)
         while True:
-            candidate = Candidate(target=target)
+            candidate = release.fetch_new_model(Candidate(target=target))
+            if candidate.version is None:
+                candidate = release.fetch_champion(candidate)
+            if candidate.version is None:
+                return done
             for name in release.STEPS:
-                candidate = release.step(name)(candidate)
-                if candidate.version is None:
-                    return done
+                if name != "fetch_new_model":
+                    candidate = release.step(name)(candidate)
                 on_step(name, candidate)
             done.append(candidate)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lyrics_lm import bundle, durable
+from lyrics_lm import bundle, durable, rollout
 from lyrics_lm.bundle import Bundle
 from lyrics_lm.errors import BundleError
 from lyrics_lm.params import Settings
@@ -59,6 +59,19 @@ class Release:
         except BundleError as error:
             return replace(candidate, version=first.version, problem=str(error))
         return replace(candidate, version=first.version, path=str(path), verdict=self._verdict_still_valid(first))
+
+    def fetch_champion(self, candidate: Candidate) -> Candidate:
+        """The champion, for a target other than the one it won its place at, if it does not serve there yet."""
+        from lyrics_lm.registry import versions
+
+        champion = versions.champion(self._uri) if candidate.target != "local" else None
+        current = rollout.read(self._home, candidate.target).current
+        there = {version.version for version in current.versions} if current else set()
+        if champion is None or champion.verdict is None or champion.version in there:
+            return candidate
+        found = self._champion()
+        path = str(found.path) if found else None
+        return replace(candidate, version=champion.version, path=path, verdict=champion.verdict)
 
     def branch_on_new_model(self, candidate: Candidate) -> Candidate:
         """Nothing to decide beyond what `version` says: null ends the run here."""
@@ -112,9 +125,9 @@ class Release:
 
     def deploy(self, candidate: Candidate) -> Candidate:
         """Make it what serves at the target, and put that on record."""
-        from lyrics_lm.deployment.target import target
         from lyrics_lm.packaging import bentos
         from lyrics_lm.registry import versions
+        from lyrics_lm.steps.places import place
         from lyrics_lm.steps.record import record
 
         if not candidate.goes_on or candidate.version is None or candidate.verdict is None:
@@ -132,8 +145,7 @@ class Release:
             bento=bentos.tag(stored.digest),
             path=str(stored.path),
         )
-        place = target(candidate.target, self._home)
-        deployment = place.deploy(live, candidate.verdict.reason, candidate.verdict)
+        deployment = place(self._settings, candidate.target).deploy(live, candidate.verdict.reason, candidate.verdict)
         record(self._uri, self._home, candidate.target)
         versions.mark_delivered(self._uri, candidate.version, deployment.id)
         self._clean(candidate)

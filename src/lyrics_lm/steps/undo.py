@@ -1,13 +1,13 @@
 """`lyrics-lm undo`: back to what served before, at once, whether MLflow answers or not."""
 
-from lyrics_lm.deployment.target import target as place
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Deployment
+from lyrics_lm.steps.places import place
 
 
 def undo(settings: Settings, target: str) -> Deployment:
     """Bring back the previous deployment; raises `DeliveryError` when there is none."""
-    return place(target, settings.home).undo()
+    return place(settings, target).undo()
 
 
 def put_on_record(settings: Settings, target: str) -> None:

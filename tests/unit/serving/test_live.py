@@ -314,3 +314,25 @@ def test_the_known_answer_may_be_of_every_token_or_of_the_last(tmp_path):
     for wrong in (far, (float("nan"), *known.logits[1:])):
         with pytest.raises(ConformanceError, match="the known answer differs"):
             check_known_answer(generator, KnownAnswer(known.tokens, wrong))
+
+
+def test_a_trial_shares_clients_and_each_keeps_its_version(tmp_path, first, second):
+    """About the share asked for meet the challenger; as it grows nobody is sent back; an abort ends it."""
+
+    async def scenario():
+        deploy(tmp_path, first)
+        rollout.deploy(tmp_path, TARGET, second, "tried", VERDICT, share=5)
+        async with following(tmp_path) as live:
+            await until(lambda: live.challenger)
+            clients = [f"client {number}" for number in range(2000)]
+            few = {client for client in clients if live.pick(client).version.digest == second.digest}
+            assert 50 < len(few) < 160
+            rollout.shift(tmp_path, TARGET, 25, "going well")
+            await until(lambda: live.challenger.version.share == 25)
+            more = {client for client in clients if live.pick(client).version.digest == second.digest}
+            assert few < more
+            rollout.shift(tmp_path, TARGET, 0, "worse")
+            await until(lambda: live.challenger is None)
+            assert live.pick(clients[0]).version.digest == first.digest
+
+    asyncio.run(scenario())
