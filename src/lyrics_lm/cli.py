@@ -483,6 +483,44 @@ def drift_set_reference(base: Path, file: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--target", default="local", show_default=True, help="Where it is tried.")
+@click.option("--share", default=100, show_default=True, type=click.IntRange(1, 100), help="Percent of the traffic.")
+@_json_flag
+@click.pass_obj
+def promote(base: Path, target: str, share: int, as_json: bool) -> None:
+    """Let the version that is being tried take over.
+
+    \b
+    Example:  lyrics-lm promote --share 25
+    """
+    _shift(base, target, share, as_json)
+
+
+@main.command()
+@click.option("--target", default="local", show_default=True, help="Where it is tried.")
+@_json_flag
+@click.pass_obj
+def abort(base: Path, target: str, as_json: bool) -> None:
+    """Send the version that is being tried away.
+
+    \b
+    Example:  lyrics-lm abort
+    """
+    _shift(base, target, 0, as_json)
+
+
+def _shift(base: Path, target: str, share: int, as_json: bool) -> None:
+    from lyrics_lm.steps.shift import shift as step
+    from lyrics_lm.steps.undo import put_on_record
+
+    settings = _settings(base)
+    deployment = step(settings, target, share)
+    shares = ", ".join(f"version {one.version}: {one.share}%" for one in deployment.versions)
+    _show(deployment, as_json, f"{shares} ({deployment.reason})")
+    put_on_record(settings, target)
+
+
+@main.command()
 @click.argument("prompt", default="")
 @click.option("--max-tokens", default=300, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=0.8, show_default=True, type=click.FloatRange(0, 2))

@@ -126,6 +126,13 @@ class GateParams(_Section):
     tolerance: float = Field(0.05, ge=0)
 
 
+class DeliveryParams(_Section):
+    """How a version that passed its gates takes over: at once, or as a `canary`, which gets 5% of the clients and
+    waits for a person to promote or abort it."""
+
+    strategy: Literal["direct", "canary"] = "direct"
+
+
 class LambdaParams(_Section):
     """The AWS Lambda function: its role's ARN, and the S3 bucket for a package over 50 MB."""
 
@@ -148,6 +155,7 @@ class Params(_Section):
     serving: ServingParams = ServingParams()
     traffic: TrafficParams = TrafficParams()
     drift: DriftParams = DriftParams()
+    delivery: DeliveryParams = DeliveryParams()
     aws_lambda: LambdaParams = LambdaParams()
 
 

@@ -17,6 +17,8 @@ from lyrics_lm.steps import scores
 if TYPE_CHECKING:
     from lyrics_lm.registry.versions import Version
 
+_CANARY_SHARE = 5  # percent of clients
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -51,7 +53,7 @@ class Release:
         from lyrics_lm.registry import versions
 
         waiting = versions.pending(self._uri)
-        if not waiting:
+        if not waiting or rollout.read(self._home, candidate.target).challenger:  # one trial at a time
             return candidate
         first = waiting[0]
         try:
@@ -145,7 +147,10 @@ class Release:
             bento=bentos.tag(stored.digest),
             path=str(stored.path),
         )
-        deployment = place(self._settings, candidate.target).deploy(live, candidate.verdict.reason, candidate.verdict)
+        share = _CANARY_SHARE if self._settings.params.delivery.strategy == "canary" else 100
+        deployment = place(self._settings, candidate.target).deploy(
+            live, candidate.verdict.reason, candidate.verdict, share=share
+        )
         record(self._uri, self._home, candidate.target)
         versions.mark_delivered(self._uri, candidate.version, deployment.id)
         self._clean(candidate)
