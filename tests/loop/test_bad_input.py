@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -347,9 +348,22 @@ class Training:
         except FileNotFoundError:
             return {}
 
+    @contextmanager
+    def frozen(self):
+        """It and all that it started stand still while the block lasts, however long that is."""
+        whole = [self._process, *self._under()]
+        for process in whole:
+            process.send_signal(signal.SIGSTOP)
+        yield
+        for process in reversed(whole):
+            process.send_signal(signal.SIGCONT)
+
+    def _under(self):
+        return psutil.Process(self._process.pid).children(recursive=True)
+
     def kill(self, *, children):
         """Kill -9 of it, alone or with all that it started."""
-        under = psutil.Process(self._process.pid).children(recursive=True) if children else []
+        under = self._under() if children else []
         for process in [self._process, *under]:
             process.kill()
         self._process.wait()
@@ -367,11 +381,12 @@ def test_a_killed_training_goes_on_where_it_was(shelf, trained, uri, tmp_path):
     assert processes.leftovers(home, "training"), "the pipeline was to outlive the command"
     training = Training(root, uri)
     assert training.first > 10
-    refused(root, "train", uri=uri, says=["another training runs in", "wait for it, or stop it"])
+    with training.frozen():
+        refused(root, "train", uri=uri, says=["another training runs in", "wait for it, or stop it"])
     training.wait(60)
     training.kill(children=True)
     assert read_progress(home) is None
-    [checkpoint] = (home / "checkpoints").glob("[0-9a-f]*/checkpoint.json")
+    [checkpoint] = (home / "checkpoints").rglob("checkpoint.json")
     assert json.loads(checkpoint.read_text())["step"] >= 60
     cli(root, "train", env=environment)
     assert bundle.read(root / "build" / "bundle").digest == trained[1]

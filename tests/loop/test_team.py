@@ -50,7 +50,7 @@ def steps(workflow):
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_is_one(workflow):
     """It keeps to GitHub's schema; its scripts parse, call verbs that exist, and take no expression into the shell."""
-    run(["check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)])
+    run([sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)])
     scripts = [step["run"] for step in steps(workflow) if "run" in step]
     for script in scripts:
         run(["bash", "-n"], input=script)

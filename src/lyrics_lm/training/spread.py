@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import distributed
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not named in __all__
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -97,7 +98,7 @@ def _take_part(job: Job, progress: Path) -> str | None:
         torch.cuda.set_device(rank)
     else:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.training.processes))
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    _join("nccl" if on_gpu else "gloo")
 
     def report(now: Progress) -> None:
         if rank == 0:
@@ -114,6 +115,18 @@ def _take_part(job: Job, progress: Path) -> str | None:
     finally:
         distributed.destroy_process_group()
     return None
+
+
+def _join(backend: str) -> None:
+    """Meet the other processes of this attempt.
+
+    The launcher keeps one store for all attempts, in which the addresses of the last one still stand; whoever
+    reads one of those waits for the dead. So each attempt writes under a prefix of its own.
+    """
+    at = os.environ
+    store = TCPStore(at["MASTER_ADDR"], int(at["MASTER_PORT"]), is_master=False)
+    attempt = PrefixStore(f"attempt {at['TORCHELASTIC_RESTART_COUNT']}", store)
+    distributed.init_process_group(backend, store=attempt, rank=int(at["RANK"]), world_size=int(at["WORLD_SIZE"]))
 
 
 @contextmanager
