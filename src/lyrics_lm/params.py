@@ -18,6 +18,7 @@ from lyrics_lm.connection import Login
 from lyrics_lm.errors import ParamsError, WorkspaceError
 
 FILE = "params.yaml"
+_EXPERIMENTS = ".dvc/tmp/exps"
 
 _BUILT_IN = ("bigram", "transformer")
 _OWN_CLASS = re.compile(r"models/[\w./-]+\.py:\w+")
@@ -184,7 +185,7 @@ def find(start: Path) -> Path:
 
 def load(root: Path) -> Settings:
     """The settings of the workspace at `root`; raises `ParamsError` naming the key at fault."""
-    home = Path(os.environ.get("LYRICS_LM_HOME") or root / ".lyrics-lm").resolve()
+    home = Path(os.environ.get("LYRICS_LM_HOME") or _lasting(root) / ".lyrics-lm").resolve()
     named = os.environ.get("MLFLOW_TRACKING_URI")
     connected = None if named else connection.read(home)
     return Settings(
@@ -194,6 +195,11 @@ def load(root: Path) -> Settings:
         params=_validate(_read(root / FILE), str(root / FILE)),
         login=connected.login if connected else None,
     )
+
+
+def _lasting(root: Path) -> Path:
+    """The workspace whose home counts: an experiment of DVC runs in a copy that is thrown away."""
+    return next((folder.parents[2] for folder in root.parents if folder.match(_EXPERIMENTS)), root)
 
 
 def override(root: Path, assignments: Sequence[str]) -> None:

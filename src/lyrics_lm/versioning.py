@@ -36,6 +36,20 @@ class Snapshot:
     corpus: str
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of DVC: its name, and the commit that it and its siblings vary."""
+
+    name: str
+    baseline: str
+
+
+def experiment() -> Experiment | None:
+    """The one that `dvc exp run` runs this process for, if any."""
+    name, baseline = os.environ.get("DVC_EXP_NAME"), os.environ.get("DVC_EXP_BASELINE_REV")
+    return Experiment(name, baseline) if name and baseline else None
+
+
 def committed(root: Path, revision: str = "HEAD") -> Snapshot:
     """The inputs as a revision holds them."""
     commit = _git(root, "rev-parse", "--verify", f"{revision}^{{commit}}").strip()

@@ -9,11 +9,13 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from lyrics_lm.registry.client import TRAINING, asking, experiment
 
 INPUTS = "lyrics_lm.inputs"
 _REASON = "lyrics_lm.reason"
+_SWEEP = "lyrics_lm.sweep"
 _MAX_BATCH = 500
 _MAX_PARAM = 6000
 
@@ -41,6 +43,21 @@ def start(uri: str, name: str, inputs: str, params: Mapping[str, Any], tags: Map
         run = client.create_run(where, run_name=name, tags={**tags, INPUTS: inputs})
         entries = [Param(key, str(value)[:_MAX_PARAM]) for key, value in params.items()]
         client.log_batch(run.info.run_id, params=entries)
+        return str(run.info.run_id)
+
+
+def start_child(uri: str, sweep: str, name: str, params: Mapping[str, Any]) -> str:
+    """Open a run under the one that stands for the sweep from that commit. It answers for no inputs (`of_inputs`)."""
+    with asking(uri) as client:
+        where = experiment(client, TRAINING)
+        found = client.search_runs([where], f"tags.`{_SWEEP}` = '{sweep}'", max_results=1)
+        if found:
+            parent = found[0].info.run_id
+        else:
+            parent = client.create_run(where, run_name=f"sweep from {sweep[:8]}", tags={_SWEEP: sweep}).info.run_id
+            client.set_terminated(parent)
+        run = client.create_run(where, run_name=name, tags={MLFLOW_PARENT_RUN_ID: parent})
+        client.log_batch(run.info.run_id, params=[Param(key, str(value)[:_MAX_PARAM]) for key, value in params.items()])
         return str(run.info.run_id)
 
 

@@ -2,18 +2,24 @@
 
 import msgspec
 
+from lyrics_lm import versioning
 from lyrics_lm.errors import DeliveryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import from_json, to_json
 from lyrics_lm.steps.pipeline import STAGES
 
 _DRIFT = "drift"
+_LAST = "export"
 
 
 def run(settings: Settings, name: str, text: str, target: str) -> str:
     """Run the step on the JSON that the one before it gave; returns its own."""
     if name in STAGES:
         STAGES[name](settings)
+        if name == _LAST and (experiment := versioning.experiment()):
+            from lyrics_lm.steps import sweep
+
+            sweep.put_on_record(settings, experiment)
         return to_json({"stage": name, "done": True}).decode()
     if name == _DRIFT:
         from lyrics_lm.steps.drift import drift
