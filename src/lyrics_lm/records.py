@@ -34,11 +34,13 @@ class KnownAnswer:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Scores on a held-out split; `split` names it. Bits are per character, perplexity per token."""
+    """Scores on a held-out split; `split` names it. Bits are per character, perplexity per token. `interval` is the
+    95% interval of the bits, where whoever exported the bundle gave one."""
 
     bits_per_char: float
     perplexity: float
     split: str
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ class LiveVersion:
     bento: str
     path: str
     share: int = 100
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ Vovk et al., "Retrain or not retrain: conformal test martingales for change-poin
 What he wins is therefore proof at any time, however often it is looked at.
 
 The usual martingale adds each prompt to the reference, and so learns the drift as if it were normal. This one
-compares with a fixed reference and pays for its finiteness (Shaer, Bar, Prinster, Romano, "Testing For Distribution
-Shifts with Conditional Conformal Test Martingales", arXiv 2602.13848): the odds are not those of the reference but
-the worst that are compatible with it. Where they bound the whole distribution function, this bounds the few tail
-probabilities that are bet on, each exactly: the share of prompts strictly beyond the (r+1)-th outermost of n
+compares with a fixed reference and pays for its finiteness, as Shaer, Bar, Prinster and Romano propose ("Testing For
+Distribution Shifts with Conditional Conformal Test Martingales", arXiv 2602.13848, abstract: valid conditional on the
+reference by accounting for its estimation error): the odds are not those of the reference but the worst that are
+compatible with it. How this accounts for it is its own: it bounds the few tail probabilities that are bet on, each
+exactly. The share of prompts strictly beyond the (r+1)-th outermost of n
 reference values is at most Beta(r + 1, n - r) in distribution, whatever the signal's law, ties included. All bounds
 hold at once but for a chance of `_BOUNDS_SHARE` of the allowed false alarms; the rest is left to the game.
 

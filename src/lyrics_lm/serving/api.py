@@ -188,6 +188,7 @@ def describe(serving: Serving) -> Live:
         digest=version.digest,
         architecture=version.architecture,
         bits_per_char=version.bits_per_char,
+        interval=version.interval,
         since=serving.since,
         reason=serving.reason,
     )

@@ -39,6 +39,7 @@ def _load() -> Serving:
         manifest.metrics.bits_per_char,
         "",
         str(read.path),
+        interval=manifest.metrics.interval,
     )
     return load(version, Deployment("", "lambda", time.time(), "deploy", (version,), "the function's own bundle"))
 

@@ -64,6 +64,7 @@ def _own_bundle() -> tuple[LiveVersion, Deployment]:
         bits_per_char=read.manifest.metrics.bits_per_char,
         bento=str(bento.tag),
         path=str(path),
+        interval=read.manifest.metrics.interval,
     )
     reason = f"the bundle of Bento {bento.tag}"
     return version, Deployment(bento.tag.version or "", "bento", time.time(), "deploy", (version,), reason)

@@ -145,6 +145,7 @@ class Live(BaseModel):
     digest: str
     architecture: str
     bits_per_char: float
+    interval: tuple[float, float] | None
     since: float
     reason: str
 

@@ -121,7 +121,7 @@ def export(settings: Settings) -> None:
         format=bundle.FORMAT,
         name=NAME,
         provenance=_provenance(settings),
-        metrics=Metrics(report.bits_per_char, report.perplexity, report.split),
+        metrics=Metrics(report.bits_per_char, report.perplexity, report.split, scores.interval(report)),
         known_answer=known_answer(Engine(trained), tokens),
     )
     with tempfile.TemporaryDirectory() as name:
@@ -174,13 +174,11 @@ def _reporter(path: Path, show: Show) -> Callable[[Progress], None]:
 
 
 def _scores(report: EvalReport) -> dict[str, float]:
-    from lyrics_lm.evaluation.gate import spread
-
-    interval = spread(report)
+    low, high = scores.interval(report)
     return {
         "bits_per_char": round(report.bits_per_char, 4),
-        "bits_per_char_low": round(interval.low, 4),
-        "bits_per_char_high": round(interval.high, 4),
+        "bits_per_char_low": low,
+        "bits_per_char_high": high,
         "perplexity": round(report.perplexity, 4),
     }
 

@@ -146,6 +146,7 @@ class Release:
             bits_per_char=manifest.metrics.bits_per_char,
             bento=bentos.tag(stored.digest),
             path=str(stored.path),
+            interval=manifest.metrics.interval,
         )
         share = _CANARY_SHARE if self._settings.params.delivery.strategy == "canary" else 100
         deployment = place(self._settings, candidate.target).deploy(

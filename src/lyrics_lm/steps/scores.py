@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 SPLIT = "test"
 
 
+def interval(report: EvalReport) -> tuple[float, float]:
+    """The 95% interval of bits per character, by bootstrap over songs."""
+    from lyrics_lm.evaluation.gate import spread
+
+    found = spread(report)
+    return round(found.low, 4), round(found.high, 4)
+
+
+def told(bits_per_char: float, interval: tuple[float, float] | None) -> str:
+    """A score in words, with its interval where there is one."""
+    within = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return f"{bits_per_char:.3f}{within} bits per character"
+
+
 def current_dataset(settings: Settings) -> Path:
     """The prepared corpus of the workspace as it stands, made where it is not at hand."""
     from lyrics_lm.corpus import dataset

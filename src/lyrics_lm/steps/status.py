@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lyrics_lm import rollout
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Deployment, Progress, Verdict
+from lyrics_lm.steps.scores import told
 from lyrics_lm.steps.train import read_progress
 
 _LAST = 5
@@ -74,8 +75,8 @@ def _live(seen: Status) -> str:
         return f"{seen.target}: nothing is live yet"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seen.live.time))
     shares = ", ".join(
-        f"version {live.version} ({live.architecture}, {live.digest[:12]}, "
-        f"{live.bits_per_char:.3f} bits per character) at {live.share}%"
+        f"version {live.version} ({live.architecture}, {live.digest[:12]}) at {live.share}%, "
+        f"{told(live.bits_per_char, live.interval)}"
         for live in seen.live.versions
     )
     return f"{seen.target}: {shares}, since {since}: {seen.live.reason}"

@@ -31,6 +31,7 @@ class Trained:
     version: int
     digest: str
     bits_per_char: float
+    interval: tuple[float, float] | None
     known: bool
     seconds: float
     seeds: dict[int, float]
@@ -112,14 +113,15 @@ def _follow(
     else:
         number = known.version
     seeds = scores.trained(settings.root / pipeline.TRAINED).seeds
-    bits, seconds = made.manifest.metrics.bits_per_char, time.time() - began
-    return Trained(number, made.digest, bits, known is not None, seconds, seeds if len(seeds) > 1 else {})
+    found, seconds = made.manifest.metrics, time.time() - began
+    several = seeds if len(seeds) > 1 else {}
+    return Trained(number, made.digest, found.bits_per_char, found.interval, known is not None, seconds, several)
 
 
 def describe(trained: Trained) -> str:
     """What came of it, in words."""
     done = "nothing changed: this is" if trained.known else f"trained in {trained.seconds:.0f} s and registered as"
-    said = f"{done} version {trained.version} ({trained.bits_per_char:.3f} bits per character)"
+    said = f"{done} version {trained.version}, {scores.told(trained.bits_per_char, trained.interval)}"
     if not trained.seeds:
         return said
     low, high = min(trained.seeds.values()), max(trained.seeds.values())

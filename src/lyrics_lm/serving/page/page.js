@@ -183,6 +183,7 @@ async function copyWhy() {
 const title = ({ version, architecture }) => `version ${version} · ${architecture}`;
 const short = (digest) => digest.slice(0, 12);
 const bits = ({ bits_per_char }) => bits_per_char.toFixed(2);
+const within = ({ interval }) => (interval ? ` (${interval.map((value) => value.toFixed(2)).join(" to ")})` : "");
 
 function showLive(now) {
   if (now) announce(now);
@@ -208,7 +209,7 @@ function announce(now) {
 function showVersion(now) {
   $("version").textContent = now.version;
   $("architecture").textContent = now.architecture;
-  $("bits").textContent = bits(now);
+  $("bits").textContent = bits(now) + within(now);
   $("digest").textContent = short(now.digest);
   $("digest").title = now.digest;
   $("reason").textContent = now.reason;
