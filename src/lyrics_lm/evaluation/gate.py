@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from lyrics_lm.records import CopyingReport, EvalReport, GateResult, Verdict
 
@@ -165,7 +165,7 @@ def _interval(bits: npt.NDArray[np.float64], chars: npt.NDArray[np.float64], tai
     if tail * _RESAMPLES >= _RESOLVED:
         low, high = np.quantile(drawn, [tail, 1 - tail])
     else:  # so far out the draws are too few: go on as the normal distribution of their width does
-        low, high = drawn.mean() + drawn.std() * stats.norm.ppf([tail, 1 - tail])
+        low, high = drawn.mean() + drawn.std() * special.ndtri([tail, 1 - tail])
     return Interval(value, float(low), float(high))
 
 
@@ -182,8 +182,8 @@ def _bootstrap(bits: npt.NDArray[np.float64], chars: npt.NDArray[np.float64]) ->
 
 def _expanded_tail(songs: int, tail: float) -> float:
     """Tail to cut so that few songs give the width of Student's t rather than the normal's."""
-    t = float(stats.t.ppf(tail, songs - 1))
-    return float(stats.norm.cdf(math.sqrt(songs / (songs - 1)) * t))
+    t = float(special.stdtrit(songs - 1, tail))
+    return float(special.ndtr(math.sqrt(songs / (songs - 1)) * t))
 
 
 def _require_same_songs(candidate: EvalReport, baseline: EvalReport) -> None:

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from lyrics_lm.monitoring.detector import Finding, Rows
 
@@ -153,5 +153,5 @@ def _edge(values: Numbers, cut: float, chance: float) -> tuple[float, float]:
     strictly beyond it can be, but for `chance`."""
     known = np.sort(values[np.isfinite(values)])
     beyond = int(cut * len(known))
-    bound = float(stats.beta.ppf(1 - chance, beyond + 1, len(known) - beyond))
+    bound = float(special.betaincinv(beyond + 1, len(known) - beyond, 1 - chance))
     return float(known[len(known) - 1 - beyond]), bound

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from lyrics_lm.monitoring.detector import Finding, Rows
 
@@ -56,6 +55,8 @@ class WindowedKs:
             self._finding = Finding(self._signals[place], direction, since, self._rows, 1 / p)
 
     def _test(self, place: int, values: npt.NDArray[np.float64]) -> tuple[float, int, str]:
+        from scipy import stats  # takes seconds to import, and few choose this detector
+
         known = self._reference[place]
         if min(len(values), len(known)) < _FEWEST:
             return 1.0, place, "higher"

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from lyrics_lm.evaluation.gate import spread
 from lyrics_lm.records import CopyingReport, EvalReport, Manifest, Slice, SlicesReport
+from lyrics_lm.steps.scores import interval
 
 _WORST_ARTISTS = 3
 
@@ -38,9 +38,9 @@ def _head(manifest: Manifest) -> str:
 
 
 def _scores(report: EvalReport, baselines: Mapping[str, float]) -> str:
-    interval = spread(report)
+    low, high = interval(report)
     rows = [
-        ("this model", f"{interval.difference:.4f} [{interval.low:.4f}, {interval.high:.4f}]"),
+        ("this model", f"{report.bits_per_char:.4f} [{low:.4f}, {high:.4f}]"),
         *((name, f"{bits:.4f}") for name, bits in baselines.items()),
     ]
     return (
