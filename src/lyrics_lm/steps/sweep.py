@@ -2,6 +2,8 @@
 
 import json
 
+from filelock import FileLock
+
 from lyrics_lm import versioning
 from lyrics_lm.params import Settings
 from lyrics_lm.steps import pipeline
@@ -15,7 +17,7 @@ def put_on_record(settings: Settings, experiment: versioning.Experiment) -> None
 
     root = settings.root
     metrics = json.loads((root / pipeline.METRICS).read_bytes())
-    with tracking(settings) as uri:
+    with FileLock(settings.home / "sweep.lock"), tracking(settings) as uri:  # whoever started MLflow stops it
         run = runs.start_child(uri, experiment.baseline, experiment.name, flat_params(settings))
         runs.log_losses(uri, run, losses((root / pipeline.LOSSES).read_text()))
         scores = {f"test_{name}": metrics[name] for name in ("bits_per_char", "perplexity")}
