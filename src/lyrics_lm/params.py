@@ -128,10 +128,15 @@ class GateParams(_Section):
 
 
 class DeliveryParams(_Section):
-    """How a version that passed its gates takes over: at once, or as a `canary`, which gets 5% of the clients and
-    waits for a person to promote or abort it."""
+    """How a version that passed its gates takes over: at once; as a `canary`, with 5% of the clients, then 25%; or
+    from the `shadow`, where nobody sees what it answers. The last two until it is proved better or worse, or
+    `decide_within` seconds are over. More failing answers than `max_errors` (a share) send it away at any time."""
 
-    strategy: Literal["direct", "canary"] = "direct"
+    strategy: Literal["direct", "canary", "shadow"] = "direct"
+    decide_within: float = Field(86_400.0, gt=0)
+    undecided: Literal["hold", "promote", "abort"] = "hold"
+    approval: Literal["none", "required"] = "none"
+    max_errors: float = Field(0.01, gt=0, lt=1)
 
 
 class LambdaParams(_Section):

@@ -208,6 +208,25 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class TrialReport:
+    """How the trial of a version stands, or the watch over one that took over: its share of the clients (percent),
+    bits per character against the champion on the same prompts, the capitals that say better and worse (proved at
+    `proof`), answers and those that failed, and its time per token over the champion's."""
+
+    version: int
+    share: int
+    prompts: int
+    difference: float
+    better: float
+    worse: float
+    proof: float
+    answers: int
+    errors: int
+    slower: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """What a service did with a deployment: served its version, or kept the old one and says why.
     `deployment` is None when it has just started."""

@@ -78,7 +78,9 @@ def deploy(
     if share == 100 or rollout.settled is None:
         return _append(home, rollout, "deploy", (replace(version, share=100),), reason, evidence=evidence)
     champion = rollout.settled.versions[0]
-    return _append(home, rollout, "canary", _shared(champion, version, share), reason, evidence=evidence)
+    return _append(
+        home, rollout, "canary" if share else "shadow", _shared(champion, version, share), reason, evidence=evidence
+    )
 
 
 def begin(home: Path, target: str, version: LiveVersion, reason: str, evidence: Verdict | None) -> Deployment:

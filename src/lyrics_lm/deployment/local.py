@@ -43,6 +43,10 @@ class Local:
         with self._one_at_a_time():
             rollout.forget(self._home, self.name)
 
+    def died(self, since: float) -> int:
+        """How many processes took a deployment up after that time, and are gone."""
+        return sum(seen.time > since and not _lives(seen) for seen in rollout.observed(self._home, self.name))
+
     def _taken_up(self, change: Callable[[], Deployment]) -> Deployment:
         with self._one_at_a_time():
             deployment = change()

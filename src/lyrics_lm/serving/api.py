@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ B = TypeVar("B", bound=BaseModel)
 
 _PAGE = Path(__file__).parent / "page"
 _REQUEST = "lyrics_lm.request"  # where the middleware leaves the request id
+_DIGEST = "x-model-digest"
 _EVENT_SECONDS = 1.0
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -101,20 +102,17 @@ class Api:
     async def completions(self, request: Request) -> Response:
         asked = await _body(request, CompletionRequest)
         asking.require_known(asked.model, self._live.current)
-        answer, serving = self._answer(request, asked)
-        headers = {"x-model-digest": serving.version.digest}
         if asked.stream:
-            frames = self._recorded(answer)
-            return StreamingResponse(frames, headers=headers, media_type="text/event-stream")
-        completion = await self._whole(answer)
-        return Response(completion.model_dump_json(), headers=headers, media_type="application/json")
+            frames, digest = await self._frames(request, asked)
+            return StreamingResponse(frames, headers={_DIGEST: digest}, media_type="text/event-stream")
+        completion, digest = await self._whole(request, asked)
+        return Response(completion.model_dump_json(), headers={_DIGEST: digest}, media_type="application/json")
 
     async def generate(self, request: Request) -> Response:
         asked = await _body(request, GenerateRequest)
-        answer, serving = self._answer(request, asking.as_completion(asked))
-        completion = await self._whole(answer)
+        completion, digest = await self._whole(request, asking.as_completion(asked))
         body = GenerateResponse(text=completion.choices[0].text)
-        return JSONResponse(body.model_dump(), headers={"x-model-digest": serving.version.digest})
+        return JSONResponse(body.model_dump(), headers={_DIGEST: digest})
 
     async def lines(self, request: Request) -> Response:
         asked = await _body(request, LinesRequest)
@@ -132,19 +130,50 @@ class Api:
             raise HttpError(503, "no version is live yet; the first one is on its way", code="no_model")
         return self._live.current
 
-    def _answer(self, request: Request, asked: CompletionRequest) -> tuple[Answer, Serving]:
-        serving = self._live.pick(_client(request, asked)) or self._serving()
-        return asking.answer(asked, serving, request.scope[_REQUEST]), serving
+    def _tried(self, request: Request, asked: CompletionRequest) -> Answer | None:
+        """The answer of the version that is tried, where this client's are its."""
+        serving = self._live.pick(_client(request, asked))
+        tried = serving if serving is not self._live.current else None
+        return asking.answer(asked, tried, request.scope[_REQUEST]) if tried else None
 
-    async def _whole(self, answer: Answer) -> Completion:
+    def _answer(self, request: Request, asked: CompletionRequest) -> Answer:
+        return asking.answer(asked, self._serving(), request.scope[_REQUEST])
+
+    async def _whole(self, request: Request, asked: CompletionRequest) -> tuple[Completion, str]:
+        """The whole answer and who gave it: the champion too where a challenger fails."""
+        if answer := self._tried(request, asked):
+            try:
+                return await self._kept(answer), answer.digest
+            except Exception:  # whatever it is, it is the challenger's
+                logger.exception("the version on trial failed request %s", answer.id)
+        answer = self._answer(request, asked)
+        return await self._kept(answer), answer.digest
+
+    async def _kept(self, answer: Answer) -> Completion:
         try:
             return await answer.whole()
         finally:
             self._keep(answer)
 
-    async def _recorded(self, answer: Answer) -> AsyncIterator[bytes]:
+    async def _frames(self, request: Request, asked: CompletionRequest) -> tuple[AsyncIterator[bytes], str]:
+        """The frames of the answer and who gives it: the champion too where a challenger fails before the first."""
+        if answer := self._tried(request, asked):
+            frames = answer.frames()
+            try:
+                return self._recorded(answer, frames, await anext(frames)), answer.digest
+            except Exception:  # whatever it is, it is the challenger's
+                logger.exception("the version on trial failed request %s", answer.id)
+                self._keep(answer)
+        answer = self._answer(request, asked)
+        return self._recorded(answer, answer.frames()), answer.digest
+
+    async def _recorded(
+        self, answer: Answer, frames: AsyncGenerator[bytes, None], first: bytes | None = None
+    ) -> AsyncIterator[bytes]:
         try:
-            async with contextlib.aclosing(answer.frames()) as frames:
+            if first is not None:
+                yield first
+            async with contextlib.aclosing(frames):
                 async for frame in frames:
                     yield frame
         except Exception:
@@ -220,8 +249,8 @@ class Headers:
             if message["type"] == "http.response.start":
                 names = {name for name, _ in message["headers"]}
                 extra = [(b"x-request-id", scope[_REQUEST].encode())]
-                if self._live.current and b"x-model-digest" not in names:
-                    extra.append((b"x-model-digest", self._live.current.version.digest.encode()))
+                if self._live.current and _DIGEST.encode() not in names:
+                    extra.append((_DIGEST.encode(), self._live.current.version.digest.encode()))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 

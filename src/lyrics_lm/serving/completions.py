@@ -32,6 +32,11 @@ class _Sequence:
     offset: int = 0
     scores: list[TokenScore] = field(default_factory=list)
 
+    @property
+    def ended(self) -> str:
+        """How: as OpenAI's `finish_reason`, `error`, or `cancelled`."""
+        return self.finish or ("error" if self.stream.error else "cancelled")
+
 
 class Answer:
     """One request being answered by one version, from the first token to the traffic record."""
@@ -79,8 +84,8 @@ class Answer:
 
     @property
     def finish(self) -> str:
-        """How the first choice ended; `cancelled` where it did not."""
-        return self._sequences[0].finish or "cancelled"
+        """How the first choice ended; `error` or `cancelled` where it did not."""
+        return self._sequences[0].ended
 
     @property
     def _choices(self) -> int:
@@ -135,7 +140,7 @@ class Answer:
                 prompt_tokens=len(prompt),
                 tokens=first.tokens,
                 seconds=time.time() - self.began,
-                finish=first.finish or "cancelled",
+                finish=first.ended,
                 prompt_bits_per_char=first.stream.prompt_bits_per_char(),
                 prompt_chars=len(text),
                 unknown_share=0.0 if unknown is None else prompt.count(unknown) / len(prompt),

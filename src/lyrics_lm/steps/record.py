@@ -21,7 +21,7 @@ def record(uri: str, home: Path, target: str) -> int:
     known = deployments.recorded(uri)
     missing = [deployment for deployment in history if deployment.id not in known]
     for deployment in missing:
-        if deployment.action in ("deploy", "canary"):
+        if deployment.action in ("deploy", "canary", "shadow"):
             versions.mark_delivered(uri, deployment.versions[-1].version, deployment.id)
         deployments.record(uri, deployment)
     versions.set_champion(uri, history[-1].versions[0].version)

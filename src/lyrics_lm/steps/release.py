@@ -17,7 +17,7 @@ from lyrics_lm.steps import scores
 if TYPE_CHECKING:
     from lyrics_lm.registry.versions import Version
 
-_CANARY_SHARE = 5  # percent of clients
+_SHARES = {"direct": 100, "canary": 5, "shadow": 0}  # percent of clients, at first
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Release:
             path=str(stored.path),
             interval=manifest.metrics.interval,
         )
-        share = _CANARY_SHARE if self._settings.params.delivery.strategy == "canary" else 100
+        share = _SHARES[self._settings.params.delivery.strategy]
         deployment = place(self._settings, candidate.target).deploy(
             live, candidate.verdict.reason, candidate.verdict, share=share
         )

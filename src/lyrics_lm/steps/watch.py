@@ -11,11 +11,12 @@ from lyrics_lm import params, processes, versioning
 from lyrics_lm.errors import LyricsError, ModelError
 from lyrics_lm.monitoring.monitor import Monitor
 from lyrics_lm.params import Settings
-from lyrics_lm.steps import inbox, ledger, retrain
+from lyrics_lm.steps import inbox, ledger, retrain, trial
 from lyrics_lm.steps.deliver import deliver
 from lyrics_lm.steps.release import Candidate
 
 _POLL_SECONDS = 0.5
+_ATTEND_SECONDS = 2.0
 _MAX_BACKOFF_SECONDS = 60.0
 
 Say = Callable[[str], None]
@@ -48,6 +49,8 @@ class Controller:
         self._drift_retry = _Retry()
         self._inbox_retry = _Retry()
         self._release_retry = _Retry()
+        self._trial_retry = _Retry()
+        self._attended = 0.0
         self._training_retry = _Retry()
 
     def run(self) -> None:
@@ -57,6 +60,7 @@ class Controller:
             while True:
                 self._guarded(self._take_in, self._inbox_retry)
                 self._guarded(self._release, self._release_retry)
+                self._guarded(self._attend, self._trial_retry)
                 self._guarded(self._look, self._drift_retry)
                 self._guarded(self._train, self._training_retry)
                 time.sleep(_POLL_SECONDS)
@@ -82,6 +86,11 @@ class Controller:
 
     def _look(self) -> None:
         self._alarm = retrain.alarm(self._settings, self._say)
+
+    def _attend(self) -> None:
+        if time.monotonic() - self._attended >= _ATTEND_SECONDS:
+            self._attended = time.monotonic()
+            trial.attend(self._settings, self._uri, self._say)
 
     def _release(self) -> None:
         began = time.monotonic()
