@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+AIRFLOW := .venv-airflow
 PORT ?= 3000
 
 .PHONY: setup run test lint bench
@@ -10,7 +11,7 @@ run: $(VENV)/.installed  ## from songs to live lyrics on http://127.0.0.1:3000/
 	@test -f workspace/params.yaml || $(BIN)/lyrics-lm init workspace
 	@exec $(BIN)/lyrics-lm -C workspace up --port $(PORT)
 
-setup: $(VENV)/.installed $(VENV)/.installed-dev  ## the virtual environment with all that development needs
+setup: $(VENV)/.installed $(VENV)/.installed-dev $(AIRFLOW)/.installed  ## the virtual environment with all that development needs
 
 test: lint  ## lint, then every test
 	$(BIN)/python -m pytest
@@ -32,4 +33,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+$(AIRFLOW)/.installed: src/lyrics_lm/orchestration/airflow.txt  ## Airflow cannot share an environment; tests run it
+	$(PYTHON) -m venv --clear $(AIRFLOW)
+	$(AIRFLOW)/bin/pip install --quiet --no-deps --requirement $<
 	touch $@

@@ -120,6 +120,33 @@ def up(base: Path, port: int) -> None:
 
 
 @main.group()
+def airflow() -> None:
+    """Run the loop under Airflow instead of the controller."""
+
+
+@airflow.command("up")
+@click.option(
+    "--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Where the page and the API listen."
+)
+@click.option(
+    "--airflow-port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Where Airflow listens."
+)
+@click.pass_obj
+def airflow_up(base: Path, port: int, airflow_port: int) -> None:
+    """Start the whole loop on this machine, under Airflow 3.
+
+    As `up`, with Airflow in the controller's place: it runs the DAGs in dags/ and shows every run. The first time,
+    Airflow is installed into a virtual environment of its own. Ctrl-C stops everything.
+
+    \b
+    Example:  lyrics-lm airflow up --airflow-port 8081
+    """
+    from lyrics_lm.steps.airflow_up import airflow_up as step
+
+    step(_settings(base), port, airflow_port, _say)
+
+
+@main.group()
 def data() -> None:
     """Add songs to the corpus."""
 
@@ -261,15 +288,17 @@ def watch(base: Path) -> None:
 @main.command()
 @click.argument("name")
 @click.option("--target", default="local", show_default=True, help="Where to deploy.")
+@click.option("--skip-code", type=int, metavar="CODE", help="Exit code where a step had nothing to do; else 0.")
 @click.pass_obj
-def step(base: Path, name: str, target: str) -> None:
+def step(base: Path, name: str, target: str, skip_code: int | None) -> None:
     """Run one step of a loop, for orchestrators.
 
     JSON on standard input, JSON on standard output.
 
     \b
     Pipeline:  prepare train evaluate export
-    Drift:     drift
+    Drift:     drift drift_alarm drift_answer
+    Retrain:   retrain_prepare retrain_train retrain_evaluate retrain_export retrain_register
     Release:   fetch_new_model branch_on_new_model select_model import_model build_bento
                validate_bento deploy
     Example:   lyrics-lm step fetch_new_model | lyrics-lm step select_model
@@ -277,7 +306,11 @@ def step(base: Path, name: str, target: str) -> None:
     from lyrics_lm.steps.step import run
 
     text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
-    click.echo(run(_settings(base), name, text, target))
+    done = run(_settings(base), name, text, target, lambda line: click.echo(line, err=True))
+    if done.nothing and skip_code is not None:
+        click.echo(done.nothing, err=True)
+        raise SystemExit(skip_code)
+    click.echo(done.output)
 
 
 @main.command()

@@ -1,42 +1,85 @@
 """`lyrics-lm step NAME`: one step of a loop for an orchestrator, from JSON to JSON."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
 import msgspec
 
 from lyrics_lm import versioning
 from lyrics_lm.errors import DeliveryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import from_json, to_json
+from lyrics_lm.steps import alarm, training_run
 from lyrics_lm.steps.pipeline import STAGES
+from lyrics_lm.steps.release import Candidate, Release
+from lyrics_lm.steps.training_run import TrainingRun
 
 _DRIFT = "drift"
 _LAST = "export"
 
+R = TypeVar("R")
+Say = Callable[[str], None]
 
-def run(settings: Settings, name: str, text: str, target: str) -> str:
-    """Run the step on the JSON that the one before it gave; returns its own."""
+
+@dataclass(frozen=True)
+class Done:
+    """What a step gave, as JSON. `nothing` says why it had nothing to do; empty where it had."""
+
+    output: str
+    nothing: str = ""
+
+
+def run(settings: Settings, name: str, text: str, target: str, say: Say) -> Done:
+    """Run the step on the JSON that the one before it gave. What it has to say goes to `say`."""
     if name in STAGES:
         STAGES[name](settings)
         if name == _LAST and (experiment := versioning.experiment()):
             from lyrics_lm.steps import sweep
 
             sweep.put_on_record(settings, experiment)
-        return to_json({"stage": name, "done": True}).decode()
+        return Done(to_json({"stage": name, "done": True}).decode())
     if name == _DRIFT:
         from lyrics_lm.steps.drift import drift
 
-        return to_json(drift(settings, target)).decode()
-    return _release_step(settings, name, text, target)
-
-
-def _release_step(settings: Settings, name: str, text: str, target: str) -> str:
+        return Done(to_json(drift(settings, target)).decode())
+    if name not in (known := (*Release.STEPS, *training_run.STEPS, *alarm.STEPS)):
+        raise DeliveryError(f"{name} is not a step; there is: {', '.join([*STAGES, _DRIFT, *known])}")
     from lyrics_lm.registry.server import tracking
-    from lyrics_lm.steps.release import Candidate, Release
 
+    if name in Release.STEPS:
+        candidate = _given(name, text, Candidate(target=target))
+        with tracking(settings) as uri:
+            return _release_step(Release(settings, uri), name, candidate, say)
+    with tracking(settings) as uri:
+        done = (
+            training_run.step(settings, uri, name, _given(name, text, TrainingRun()), say)
+            if name in training_run.STEPS
+            else alarm.step(settings, uri, name, say)
+        )
+    return Done(to_json(done).decode(), done.nothing)
+
+
+def _release_step(release: Release, name: str, candidate: Candidate, say: Say) -> Done:
+    idle = name != Release.STEPS[0] and not candidate.goes_on
+    after = release.step(name)(candidate)
+    text = to_json(after).decode()
+    if after.goes_on:
+        return Done(text)
+    what = "nothing waits" if after.version is None else _rejection(after)
+    if not idle:
+        say(what)
+    return Done(text, what if idle else "")
+
+
+def _rejection(candidate: Candidate) -> str:
+    from lyrics_lm.steps.watch import outcome
+
+    return outcome(candidate)
+
+
+def _given(name: str, text: str, default: R) -> R:
     try:
-        candidate = from_json(text, Candidate) if text.strip() else Candidate(target=target)
+        return from_json(text, type(default)) if text.strip() else default
     except msgspec.DecodeError as error:
         raise DeliveryError(f"step {name} was given no output of a step: {error}") from error
-    if name not in Release.STEPS:
-        raise DeliveryError(f"{name} is not a step; there is: {', '.join([*STAGES, _DRIFT, *Release.STEPS])}")
-    with tracking(settings) as uri:
-        return to_json(Release(settings, uri).step(name)(candidate)).decode()

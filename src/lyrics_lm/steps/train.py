@@ -61,6 +61,30 @@ def train(
             pipe.stop()
 
 
+def reproduce(settings: Settings, uri: str, stage: str) -> None:
+    """The pipeline up to one stage, for an orchestrator that runs stage by stage and `train` at the end.
+
+    Raises as `train` does. What failed by the model's fault is on record, and fails at once when tried again.
+    """
+    from lyrics_lm.registry import runs
+
+    snapshot = versioning.working(settings.root)
+    with _alone(settings):
+        before = runs.of_inputs(uri, snapshot.inputs)
+        if before and before.reason:
+            raise ModelError(before.reason)
+        pipe = _Pipeline(settings, stage)
+        try:
+            while pipe.running():
+                time.sleep(_POLL_SECONDS)
+            if failure := pipe.failure():
+                if isinstance(failure, ModelError):
+                    _put_on_record(uri, None, settings, snapshot, failure)
+                raise failure
+        finally:
+            pipe.stop()
+
+
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """One training at a time in a folder. What a killed one left running there is stopped."""
@@ -129,16 +153,16 @@ def describe(trained: Trained) -> str:
 
 
 class _Pipeline:
-    """`dvc repro` in a process of its own; what it says goes to a log."""
+    """`dvc repro` in a process of its own, up to a stage where one is named; what it says goes to a log."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *stage: str) -> None:
         self._home = settings.home
         self._log = settings.home / "logs" / "train.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         home = {"LYRICS_LM_HOME": str(settings.home), **processes.mark(settings.home, "training")}
         with open(self._log, "wb") as output:
             self._process = subprocess.Popen(
-                versioning.reproduce_command(),
+                [*versioning.reproduce_command(), *stage],
                 cwd=settings.root,
                 env={**versioning.environment(), **home},
                 stdout=output,

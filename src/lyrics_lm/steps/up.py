@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from lyrics_lm import processes, rollout
 from lyrics_lm.errors import MachineError
+from lyrics_lm.orchestration.airflow import ROLES as AIRFLOW
 from lyrics_lm.params import Settings
 from lyrics_lm.steps.pipeline import progress_path
 from lyrics_lm.steps.progress import bar
@@ -24,15 +26,24 @@ if TYPE_CHECKING:
     from circus.arbiter import Arbiter
     from circus.watcher import Watcher
 
-_ROLES = ("service", "mlflow", "controller", "training", "validation")
+_ROLES = ("service", "mlflow", "controller", *AIRFLOW, "training", "validation")
 _LOG_BYTES = 5_000_000
 _CHECK_SECONDS = 0.25
 
 Say = Callable[[str], None]
 
 
-def up(settings: Settings, port: int, say: Say) -> None:
-    """Start MLflow, the service and the controller; return when all of them have ended.
+@dataclass(frozen=True)
+class Command:
+    """A process to keep running: its command line, and what its environment has beside ours."""
+
+    line: list[str]
+    environment: dict[str, str]
+
+
+def up(settings: Settings, port: int, say: Say, *, conductor: Callable[[], dict[str, Command]] | None = None) -> None:
+    """Start MLflow, the service and the controller, or what `conductor` gives by role instead; return when all of
+    them have ended.
 
     Raises `MachineError` when the port is taken or the workspace is up already.
     """
@@ -44,10 +55,11 @@ def up(settings: Settings, port: int, say: Say) -> None:
         _clear_observations(settings.home)
         with contextlib.ExitStack() as stack:
             stack.callback(processes.stop_leftovers, settings.home, *_ROLES)
+            conducting = conductor() if conductor else _controller(settings)
             url = settings.tracking_uri or stack.enter_context(_mlflow_address(settings))
             say(f"starting; page http://127.0.0.1:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
             stack.enter_context(_narrated(settings))
-            _supervise(settings, port, url)
+            _supervise(settings.home, {**_servers(settings, port, url), **conducting})
         say("stopped")
 
 
@@ -73,14 +85,13 @@ def _clear_observations(home: Path) -> None:
     progress_path(home).unlink(missing_ok=True)
 
 
-def _supervise(settings: Settings, port: int, url: str) -> None:
+def _supervise(home: Path, commands: dict[str, Command]) -> None:
     """Run until a signal; a process that dies is started again."""
     from circus.arbiter import Arbiter
 
     # While it stops, the arbiter complains at each tick that it is busy stopping.
     logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
-    commands = _commands(settings, port, url)
-    watchers = [_watcher(settings.home, role, *command) for role, command in commands.items()]
+    watchers = [_watcher(home, role, command) for role, command in commands.items()]
     endpoint = f"inproc://{id(watchers)}"
     arbiter = Arbiter(
         watchers, endpoint, f"{endpoint}-events", check_delay=_CHECK_SECONDS, loglevel="ERROR", warmup_delay=0
@@ -91,8 +102,13 @@ def _supervise(settings: Settings, port: int, url: str) -> None:
         arbiter.stop()
 
 
-def _commands(settings: Settings, port: int, url: str) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Role -> command line and environment."""
+def _controller(settings: Settings) -> dict[str, Command]:
+    line = [sys.executable, "-m", "lyrics_lm", "-C", str(settings.root), "watch"]
+    return {"controller": Command(line, {"LYRICS_LM_HOME": str(settings.home)})}
+
+
+def _servers(settings: Settings, port: int, url: str) -> dict[str, Command]:
+    """The service, and MLflow where it is ours."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
     from lyrics_lm.serving import HOME, KEEPING, TARGET, WORKERS
@@ -100,17 +116,14 @@ def _commands(settings: Settings, port: int, url: str) -> dict[str, tuple[list[s
     home = settings.home
     told = {HOME: str(home), TARGET: "local", WORKERS: str(settings.params.serving.workers)}
     told[KEEPING] = settings.params.traffic.model_dump_json()
-    service = ["-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
-    commands: dict[str, tuple[list[str], dict[str, str]]] = {
-        "service": (service, {**bentos.serving_environment(home), **told}),
-        "controller": (["-m", "lyrics_lm", "-C", str(settings.root), "watch"], {"LYRICS_LM_HOME": str(home)}),
-    }
+    service = [sys.executable, "-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
+    commands = {"service": Command(service, {**bentos.serving_environment(home), **told})}
     if not settings.tracking_uri:
-        commands["mlflow"] = (server.command(home, int(url.rpartition(":")[2]))[1:], server.ENVIRONMENT)
+        commands["mlflow"] = Command(server.command(home, int(url.rpartition(":")[2])), server.ENVIRONMENT)
     return commands
 
 
-def _watcher(home: Path, role: str, args: list[str], environment: dict[str, str]) -> "Watcher":
+def _watcher(home: Path, role: str, command: Command) -> "Watcher":
     from circus.watcher import Watcher
 
     (home / "logs").mkdir(parents=True, exist_ok=True)
@@ -133,10 +146,10 @@ def _watcher(home: Path, role: str, args: list[str], environment: dict[str, str]
 
     return Watcher(
         role,
-        sys.executable,
-        args,
+        command.line[0],
+        command.line[1:],
         working_dir=str(home),
-        env={**os.environ, **environment, **processes.mark(home, role)},
+        env={**os.environ, **command.environment, **processes.mark(home, role)},
         stdout_stream=dict(stream),
         stderr_stream=dict(stream),
         graceful_timeout=8,

@@ -5,14 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lyrics_lm import params, processes, versioning
 from lyrics_lm.errors import LyricsError, ModelError
 from lyrics_lm.monitoring.monitor import Monitor
 from lyrics_lm.params import Settings
-from lyrics_lm.steps import inbox, ledger, retrain, trial
+from lyrics_lm.steps import due, inbox, ledger, retrain, trial
 from lyrics_lm.steps.deliver import deliver
+from lyrics_lm.steps.due import Due
 from lyrics_lm.steps.release import Candidate
 
 _POLL_SECONDS = 0.5
@@ -20,19 +20,6 @@ _ATTEND_SECONDS = 2.0
 _MAX_BACKOFF_SECONDS = 60.0
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Due:
-    """A training to be run: what is committed, and the settings that differ from it."""
-
-    snapshot: versioning.Snapshot
-    assignments: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        commit = (self.snapshot.commit or "")[:7]
-        return f"the bigram of commit {commit}" if self.assignments else f"commit {commit}"
 
 
 class Controller:
@@ -117,43 +104,39 @@ class Controller:
             if failure and not self._is_settled(ended.due):
                 raise ModelError(failure)
 
-    def _begin(self, due: _Due, cause: str) -> None:
+    def _begin(self, due: Due, cause: str) -> None:
         self._say(f"training {due.name}{'' if cause == 'a commit' else f', because of {cause}'}")
         if not due.assignments:
             ledger.trained(self._settings.home, ledger.Retraining(time.time(), due.snapshot.inputs, cause))
         self._training = _Training(self._settings, due)
 
-    def _is_settled(self, due: _Due) -> bool:
+    def _is_settled(self, due: Due) -> bool:
         """Whether a failed training is on record, to be told once and not tried again; the bigram,
         which only goes ahead of another, is not tried again either."""
         from lyrics_lm.registry import runs
 
         return bool(due.assignments) or runs.of_inputs(self._uri, due.snapshot.inputs) is not None
 
-    def _due(self) -> _Due | None:
+    def _due(self) -> Due | None:
         """The bigram while nothing was ever registered; then the committed inputs, if they were
         never trained."""
-        from lyrics_lm.registry import runs, versions
-
         snapshot = versioning.committed(self._settings.root)
         if snapshot.inputs == self._settled:
             return None
-        if not self._bigram_tried and not versions.every(self._uri):
-            self._bigram_tried = True
-            return _Due(snapshot, ("model.name=bigram",))
-        before = runs.of_inputs(self._uri, snapshot.inputs)
-        if before is None:
-            return _Due(snapshot)
+        found = due.find(self._uri, snapshot, bigram_tried=self._bigram_tried)
+        if isinstance(found, Due):
+            self._bigram_tried = self._bigram_tried or bool(found.assignments)
+            return found
         self._settled = snapshot.inputs
-        if before.reason:
-            self._say(f"commit {(snapshot.commit or '')[:7]} was not trained: {before.reason}")
+        if found.reason:
+            self._say(f"commit {(snapshot.commit or '')[:7]} was not trained: {found.reason}")
         return None
 
 
 class _Training:
     """`lyrics-lm train` on a checkout of its own, so that edits under way disturb nothing."""
 
-    def __init__(self, settings: Settings, due: _Due) -> None:
+    def __init__(self, settings: Settings, due: Due) -> None:
         self._settings = settings
         self.due = due
         self._folder = settings.home / "trees" / "training"
