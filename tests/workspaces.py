@@ -71,6 +71,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 90, every: float = 0.1) -
 class Up:
     """`lyrics-lm up` in a session of its own, as in a terminal."""
 
+    verb: tuple[str, ...] = ("up",)
+    roles: tuple[str, ...] = ("service", "mlflow", "controller", "training", "validation")
+
     def __init__(self, workspace: Path, port: int | None = None) -> None:
         self.workspace = workspace
         self.home = workspace / ".lyrics-lm"
@@ -84,12 +87,12 @@ class Up:
         before = self.said.count("starting;") if self._output.is_file() else 0
         with open(self._output, "ab") as output:
             self.process = subprocess.Popen(
-                [*LYRICS_LM, "-C", str(self.workspace), "up", "--port", str(self.port)],
+                [*LYRICS_LM, "-C", str(self.workspace), *self.verb, "--port", str(self.port)],
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        wait_for(lambda: self.said.count("starting;") > before or self.process.poll() is not None, seconds=30)
+        wait_for(lambda: self.said.count("starting;") > before or self.process.poll() is not None, seconds=60)
 
     @property
     def said(self) -> str:
@@ -148,4 +151,4 @@ class Up:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        processes.stop_leftovers(self.home, "service", "mlflow", "controller", "training", "validation")
+        processes.stop_leftovers(self.home, *self.roles)

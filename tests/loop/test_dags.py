@@ -68,6 +68,7 @@ def test_the_dags_are_whole(shop):
     assert [dag["watched"] for dag in (release, retrain, drift)] == [["registry"], ["corpus"], ["drift"]]
 
 
+@pytest.mark.timeout(900)
 def test_retrain_and_release_take_a_commit_live_and_then_rest(shop):
     """Two DAGs take a workspace from songs to a live model, stage by stage; with nothing new, they skip."""
     airflow, _ = shop

@@ -1,4 +1,7 @@
-"""The steps of the release loop, each from JSON to JSON, idempotent, and safe to kill at any point."""
+"""The steps of the release loop, each from JSON to JSON, idempotent, and safe to kill at any point.
+
+Each may run on another machine: what an earlier step left there is made again, from the registry, where it lacks.
+"""
 
 import shutil
 import time
@@ -103,11 +106,9 @@ class Release:
 
     def build_bento(self, candidate: Candidate) -> Candidate:
         """The Bento around the imported bundle."""
-        from lyrics_lm.packaging import bentos
-
-        if not candidate.goes_on or candidate.version is None:
+        if not candidate.goes_on:
             return candidate
-        return replace(candidate, bento=bentos.build(self._home, self._bundle(candidate), candidate.version))
+        return replace(candidate, bento=self._build(candidate))
 
     def validate_bento(self, candidate: Candidate) -> Candidate:
         """Start the Bento, ask it, compare; a Bento that fails is rejected like a failed gate."""
@@ -116,6 +117,7 @@ class Release:
 
         if not candidate.goes_on or candidate.version is None or candidate.verdict is None:
             return candidate
+        self._build(candidate)
         problem = bentos.validate(self._home, self._bundle(candidate))
         if problem is None:
             return candidate
@@ -189,7 +191,19 @@ class Release:
             shutil.rmtree(self._folder(candidate.version), ignore_errors=True)
 
     def _bundle(self, candidate: Candidate) -> Bundle:
-        return bundle.read(Path(candidate.path or ""))
+        return bundle.read(self._path(candidate))
+
+    def _path(self, candidate: Candidate) -> Path:
+        """Where its files lie; fetched, when it was another machine that downloaded them."""
+        path = Path(candidate.path or "")
+        return path if candidate.version is None or path.is_dir() else self._download(candidate.version)
+
+    def _build(self, candidate: Candidate) -> str:
+        from lyrics_lm.packaging import bentos
+
+        read = self._bundle(candidate)
+        bentos.import_model(self._home, read)
+        return bentos.build(self._home, read, candidate.version or 0)
 
     def _verdict_still_valid(self, version: "Version") -> Verdict | None:
         """A verdict reached before a crash counts only against the champion of that moment."""
@@ -215,7 +229,7 @@ class Release:
         against = champion.digest if champion else None
         if candidate.path is None:
             return _rejected("", against, "bundle", candidate.problem or "no bundle")
-        checked = conformance.check(Path(candidate.path))
+        checked = conformance.check(self._path(candidate))
         if checked.failure:
             failure = checked.failure
             return _rejected(checked.digest, against, failure.rule, f"{failure.observed}; {failure.remedy}")

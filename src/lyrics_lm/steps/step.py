@@ -10,13 +10,12 @@ from lyrics_lm import versioning
 from lyrics_lm.errors import DeliveryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import from_json, to_json
-from lyrics_lm.steps import alarm, training_run
 from lyrics_lm.steps.pipeline import STAGES
 from lyrics_lm.steps.release import Candidate, Release
-from lyrics_lm.steps.training_run import TrainingRun
 
 _DRIFT = "drift"
 _LAST = "export"
+_FETCH, _BRANCH, *_ = Release.STEPS
 
 R = TypeVar("R")
 Say = Callable[[str], None]
@@ -43,14 +42,33 @@ def run(settings: Settings, name: str, text: str, target: str, say: Say) -> Done
         from lyrics_lm.steps.drift import drift
 
         return Done(to_json(drift(settings, target)).decode())
-    if name not in (known := (*Release.STEPS, *training_run.STEPS, *alarm.STEPS)):
-        raise DeliveryError(f"{name} is not a step; there is: {', '.join([*STAGES, _DRIFT, *known])}")
+    if name in Release.STEPS:
+        return _release(settings, name, _given(name, text, Candidate(target=target)), say)
+    return _retrain(settings, name, text, say)
+
+
+def _release(settings: Settings, name: str, candidate: Candidate, say: Say) -> Done:
     from lyrics_lm.registry.server import tracking
 
-    if name in Release.STEPS:
-        candidate = _given(name, text, Candidate(target=target))
+    if name != _FETCH and not candidate.goes_on:
+        return Done(to_json(candidate).decode(), _why_not(candidate))
+    if name != _BRANCH:
         with tracking(settings) as uri:
-            return _release_step(Release(settings, uri), name, candidate, say)
+            candidate = Release(settings, uri).step(name)(candidate)
+    if not candidate.goes_on:
+        say(_why_not(candidate))
+    return Done(to_json(candidate).decode())
+
+
+def _retrain(settings: Settings, name: str, text: str, say: Say) -> Done:
+    """These know statistics, which takes a second to import."""
+    from lyrics_lm.registry.server import tracking
+    from lyrics_lm.steps import alarm, training_run
+    from lyrics_lm.steps.training_run import TrainingRun
+
+    if name not in (*training_run.STEPS, *alarm.STEPS):
+        known = (*STAGES, _DRIFT, *Release.STEPS, *training_run.STEPS, *alarm.STEPS)
+        raise DeliveryError(f"{name} is not a step; there is: {', '.join(known)}")
     with tracking(settings) as uri:
         done = (
             training_run.step(settings, uri, name, _given(name, text, TrainingRun()), say)
@@ -60,22 +78,10 @@ def run(settings: Settings, name: str, text: str, target: str, say: Say) -> Done
     return Done(to_json(done).decode(), done.nothing)
 
 
-def _release_step(release: Release, name: str, candidate: Candidate, say: Say) -> Done:
-    idle = name != Release.STEPS[0] and not candidate.goes_on
-    after = release.step(name)(candidate)
-    text = to_json(after).decode()
-    if after.goes_on:
-        return Done(text)
-    what = "nothing waits" if after.version is None else _rejection(after)
-    if not idle:
-        say(what)
-    return Done(text, what if idle else "")
-
-
-def _rejection(candidate: Candidate) -> str:
-    from lyrics_lm.steps.watch import outcome
-
-    return outcome(candidate)
+def _why_not(candidate: Candidate) -> str:
+    if candidate.verdict is None:
+        return "nothing waits"
+    return f"version {candidate.version} was rejected: {candidate.verdict.reason}"
 
 
 def _given(name: str, text: str, default: R) -> R:

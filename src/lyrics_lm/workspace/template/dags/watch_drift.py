@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG
 from lyrics_lm_assets import DRIFT, when
-from lyrics_lm_tasks import step
+from lyrics_lm_tasks import SERVING, step
 
 with DAG(
     "watch_drift",
@@ -15,7 +15,7 @@ with DAG(
     max_active_runs=1,
     tags=["lyrics-lm"],
 ):
-    drift_alarm = step("drift_alarm", retries=1)
-    drift_answer = step("drift_answer", given="drift_alarm", retries=1)
+    drift_alarm = step("drift_alarm", queue=SERVING, retries=1)
+    drift_answer = step("drift_answer", given="drift_alarm", queue=SERVING, retries=1)
 
     drift_alarm >> drift_answer

@@ -2,7 +2,8 @@
 
 Airflow has a virtual environment of its own: a task reaches lyrics-lm by the command in `LYRICS_LM`
 (default: `lyrics-lm` on the PATH), in the workspace that these DAGs lie in, or the one in `LYRICS_LM_WORKSPACE`,
-for the target in `LYRICS_LM_TARGET` (default: `local`).
+for the target in `LYRICS_LM_TARGET` (default: `local`). On several machines, tasks that look at what is live, or
+change it, go to the queue in `LYRICS_LM_SERVING_QUEUE`, and trainings to that in `LYRICS_LM_TRAINING_QUEUE`.
 """
 
 import json
@@ -13,6 +14,8 @@ from pathlib import Path
 from airflow.providers.standard.operators.bash import BashOperator
 
 WORKSPACE = os.environ.get("LYRICS_LM_WORKSPACE") or str(Path(__file__).resolve().parents[2])
+SERVING = os.environ.get("LYRICS_LM_SERVING_QUEUE", "default")
+TRAINING = os.environ.get("LYRICS_LM_TRAINING_QUEUE", "default")
 NOTHING = 99  # the exit code of a step that had nothing to do: the task is skipped, its reason in the log
 _LYRICS_LM = '"${LYRICS_LM:-lyrics-lm}" -C "$WORKSPACE" step --target "${LYRICS_LM_TARGET:-local}"'
 
