@@ -48,6 +48,15 @@ def forget(root: Path) -> bool:
     return found
 
 
+def address(root: Path) -> str | None:
+    """Where the workspace's default remote is; None where it has none."""
+    from dvc.config import Config
+
+    config = Config(str(root / ".dvc"))
+    found = config["remote"].get(config["core"].get("remote"), {})
+    return str(found["url"]) if "url" in found else None
+
+
 def round_trip(root: Path) -> None:
     """Write an object to the default remote and read it back, past every cache.
 

@@ -20,3 +20,9 @@ def round_trip(uri: str) -> None:
         kept = client.get_experiment(where).tags.get(_TAG)
     if kept != moment:
         raise RegistryError(f"MLflow at {uri} took a tag and did not keep it; check that it is an MLflow server")
+
+
+def artifact_store(uri: str) -> str:
+    """Where the server has clients put files: an address that all reach, or a path on each one's own disk."""
+    with asking(uri) as client:
+        return str(client.get_experiment(experiment(client, TRAINING)).artifact_location)

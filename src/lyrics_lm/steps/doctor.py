@@ -1,5 +1,6 @@
 """`lyrics-lm doctor`: what this machine and workspace have, what they lack, and what to do about it."""
 
+import os
 import platform
 import shutil
 import sys
@@ -7,11 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from lyrics_lm import params, processes, versioning
-from lyrics_lm.errors import LyricsError
+from lyrics_lm.errors import LyricsError, RegistryError
 
 _MIN_FREE_GB = 2
 _GIGABYTE = 1024**3
+_MANY_MACHINES = ("CeleryExecutor", "KubernetesExecutor")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,38 @@ def _workspace(start: Path, port: int) -> Iterator[Finding]:
     yield _look("commit", lambda: (versioning.committed(root).commit or "")[:12])
     yield _mlflow(settings)
     yield _port(settings, port)
+    if os.environ.get("AIRFLOW__CORE__EXECUTOR") in _MANY_MACHINES:
+        yield from _shared(settings)
+
+
+def _shared(settings: params.Settings) -> Iterator[Finding]:
+    """What tasks must find on whichever machine they run."""
+    from lyrics_lm import data_remote
+
+    yield _shared_registry(settings.tracking_uri)
+    if settings.tracking_uri:
+        yield _look("shared bundles", lambda: _artifact_store(settings))
+    remote = data_remote.address(settings.root)
+    here = remote is not None and remote.startswith((".", "/"))
+    remedy = f"make {remote} a mount of all machines, or: lyrics-lm connect" if here else ""
+    none = "" if remote else "name one: lyrics-lm connect, or: dvc remote add --default"
+    yield Finding("shared songs", bool(remote) and not here, remote or "no DVC remote", remedy or none)
+
+
+def _shared_registry(uri: str | None) -> Finding:
+    loopback = uri is not None and httpx.URL(uri).host in ("127.0.0.1", "localhost", "::1", "")
+    remedy = "" if uri and not loopback else "set MLFLOW_TRACKING_URI to a server that all machines reach"
+    return Finding("shared registry", not remedy, uri or "the embedded one, of this machine alone", remedy)
+
+
+def _artifact_store(settings: params.Settings) -> str:
+    from lyrics_lm.registry import round_trip, server
+
+    with server.tracking(settings) as uri:
+        store = round_trip.artifact_store(uri)
+    if store.startswith(("/", "file:", ".")):
+        raise RegistryError(f"{store} is on each machine's own disk; start MLflow with --artifacts-destination")
+    return store
 
 
 def _look(what: str, look: Callable[[], str]) -> Finding:
