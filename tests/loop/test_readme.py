@@ -20,6 +20,7 @@ README = REPO / "README.md"
 CONTRACT = REPO / "docs" / "contract.md"
 OPERATIONS = REPO / "docs" / "operations.md"
 TEAM = REPO / "docs" / "team.md"
+AIRFLOW = REPO / "docs" / "airflow.md"
 WORKSPACE = REPO / "src" / "lyrics_lm" / "workspace" / "template" / "README.md"
 EXAMPLE = REPO / "examples" / "bring_your_own_model" / "README.md"
 
@@ -28,7 +29,7 @@ OURS = ("lyrics-lm", "make", "dvc", "git", ".")
 # Commands that tests below run in a way of their own, or that other tests are the test of.
 TOLD_APART = {
     README: {"make run", "make test", ". .venv/bin/activate", "lyrics-lm -C mine up", "git commit"},
-    TEAM: {  # by tests/loop: test_connect, test_replay, test_report, test_team; and tests/unit/training/test_spread
+    TEAM: {  # by tests/loop: test_{airflow,connect,replay,report,team}; and tests/unit/training/test_spread
         "git clone URL mine && cd mine",
         "lyrics-lm connect dagshub OWNER/REPO",
         "lyrics-lm connect --tracking-uri URL",
@@ -39,8 +40,10 @@ TOLD_APART = {
         "lyrics-lm replay VERSION",
         "lyrics-lm report --base REV",
         "lyrics-lm train --set training.processes=2",
+        "lyrics-lm airflow up",
     },
-    WORKSPACE: {"lyrics-lm report --base HEAD"},
+    AIRFLOW: {"lyrics-lm airflow up", "lyrics-lm step NAME"},  # by test_airflow and test_dags
+    WORKSPACE: {"lyrics-lm report --base HEAD", "lyrics-lm airflow up"},
     OPERATIONS: {"lyrics-lm up", "lyrics-lm watch", "lyrics-lm step NAME", "lyrics-lm undo"},
 }
 
@@ -148,7 +151,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert (REPO / ".ci" / "run").read_text().splitlines()[-1] == "make test"
 
 
-@pytest.mark.parametrize("page", [OPERATIONS, WORKSPACE, TEAM], ids=["operations", "workspace", "team"])
+@pytest.mark.parametrize("page", [OPERATIONS, WORKSPACE, TEAM, AIRFLOW], ids=lambda page: page.stem)
 def test_other_pages_show_nothing_untried(page):
     """What they show stands in the README too, or is run by the tests of the loop."""
     assert set(commands(page)) <= {*commands(README), "lyrics-lm up"}
