@@ -306,7 +306,7 @@ def step(base: Path, name: str, target: str, skip_code: int | None) -> None:
     from lyrics_lm.steps.step import run
 
     text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
-    done = run(_settings(base), name, text, target, lambda line: click.echo(line, err=True))
+    done = run(_settings(base), name, text, target, _tell)
     if done.nothing and skip_code is not None:
         click.echo(done.nothing, err=True)
         raise SystemExit(skip_code)
@@ -617,6 +617,14 @@ def _secret(variable: str, what: str) -> str:
 
 def _say(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+
+
+def _tell(line: str) -> None:
+    """To the orchestrator's log; and to a person, where `up` started the orchestrator."""
+    click.echo(line, err=True)
+    if narration := os.environ.get("LYRICS_LM_NARRATION"):
+        with open(narration, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
 
 
 def _show(record: Any, as_json: bool, text: str) -> None:

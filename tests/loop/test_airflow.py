@@ -9,6 +9,7 @@ import pytest
 
 from airflows import AirflowUp, moment
 from lyrics_lm import processes, rollout
+from lyrics_lm.orchestration.airflow import ROLES
 from lyrics_lm.registry import versions
 from workspaces import cli, git, make_workspace, wait_for
 
@@ -59,11 +60,12 @@ def test_a_model_registered_from_outside_is_live_soon(up):
     began = {name: round(moment(task["start_date"]) - registered, 1) for name, task in tasks.items()}
     print(f"\nregistered -> tasks began, seconds: {began}; live after {live.time - registered:.1f}: {live.reason}")
     assert began["fetch_new_model"] < 5
+    assert f"version {number} is live" in up.said
 
 
 def test_ctrl_c_leaves_nothing_behind(up):
     """Scheduler, triggerer, processor, API server, their tasks, MLflow and the service: all of them end."""
-    assert all(up.pids(role) for role in up.roles if role.startswith(("airflow", "service", "mlflow")))
+    assert all(up.pids(role) for role in ("service", "mlflow", *ROLES))
     up.interrupt()
     assert up.said.rstrip().endswith("stopped")
     assert processes.leftovers(up.home, *up.roles) == []

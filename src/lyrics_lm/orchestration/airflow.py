@@ -37,7 +37,8 @@ class Airflow:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """All it is told; every other setting is its default. Tasks find this lyrics-lm, in this workspace."""
+        """All it is told; every other setting is its default. Tasks find this lyrics-lm, in this workspace, and
+        say what a person should read where the controller would."""
         dags = self.root / "dags"
         settings = {
             "core__dags_folder": dags,
@@ -58,9 +59,11 @@ class Airflow:
         return {
             **{f"AIRFLOW__{name.upper()}": str(value) for name, value in settings.items()},
             "AIRFLOW_HOME": str(self.folder),
+            "SPT_NOENV": "1",  # its titles would overwrite the marks by which we find its processes
             "LYRICS_LM": str(Path(sys.executable).with_name("lyrics-lm")),
             "LYRICS_LM_HOME": str(self.home),
             "LYRICS_LM_WORKSPACE": str(self.root),
+            "LYRICS_LM_NARRATION": str(self.home / "logs" / "controller.log"),
         }
 
     def prepare(self) -> str | None:

@@ -55,8 +55,10 @@ def _release(settings: Settings, name: str, candidate: Candidate, say: Say) -> D
     if name != _BRANCH:
         with tracking(settings) as uri:
             candidate = Release(settings, uri).step(name)(candidate)
-    if not candidate.goes_on:
+    if candidate.verdict and not candidate.goes_on:
         say(_why_not(candidate))
+    elif candidate.verdict and candidate.deployment:
+        say(f"version {candidate.version} is live: {candidate.verdict.reason}")
     return Done(to_json(candidate).decode())
 
 
