@@ -88,39 +88,26 @@ def cluster(tmp_path):
         }
 
         @contextlib.contextmanager
-        def machine(name, *commands):
+        def machine(name, commands):
             """Processes that share a home, which no other machine sees."""
             home = tmp_path / name
             home.mkdir(exist_ok=True)
             told = {**shared, "LYRICS_LM_HOME": str(home), "AIRFLOW_HOME": str(home / "airflow")}
             with contextlib.ExitStack() as stack:
-                for command in commands:
-                    stack.enter_context(running(home, command[-1].strip("-"), command, told))
+                for role, command in commands.items():
+                    stack.enter_context(running(home, role, command, told))
                 yield home
 
         executable = str(airflow.executable)
         run([executable, "db", "migrate"], env={**os.environ, **shared})
-        worker = (
-            executable,
-            "celery",
-            "worker",
-            "--concurrency",
-            "1",
-            "--skip-serve-logs",
-            "--without-mingle",
-            "--queues",
-        )
-        hub_commands = airflow.commands().values()
+        worker = [executable, "celery", "worker", "--concurrency", "1", "--skip-serve-logs", "--queues"]
         with (
-            machine("hub", *hub_commands),
-            machine("packing", (*worker, "default")) as packing,
-            machine("serving", (*worker, "serving")) as serving,
+            machine("hub", airflow.commands()),
+            machine("packing", {"worker": [*worker, "default"]}) as packing,
+            machine("serving", {"worker": [*worker, "serving"]}) as serving,
         ):
-            cli(
-                root,
-                "train",
-                env={**os.environ, "MLFLOW_TRACKING_URI": uri, "LYRICS_LM_HOME": str(tmp_path / "elsewhere")},
-            )
+            colleague = {"MLFLOW_TRACKING_URI": uri, "LYRICS_LM_HOME": str(tmp_path / "colleague")}
+            cli(root, "train", env={**os.environ, **colleague})
             registered = versions.get(uri, 1).created
             yield database, packing, serving, registered
 
