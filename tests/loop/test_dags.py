@@ -6,11 +6,12 @@ import pytest
 
 from airflows import ours, python
 from bundles import bigram_bundle
+from drifting import turn
 from lyrics_lm import params, rollout
 from lyrics_lm.registry import server, versions
 from lyrics_lm.steps.register import register_bundle
 from lyrics_lm.steps.release import Release
-from workspaces import make_workspace
+from workspaces import cli, git, make_workspace, set_params
 
 STRUCTURE = """
 import json
@@ -46,7 +47,9 @@ print(json.dumps(asyncio.run(asyncio.wait_for(first(), 30))))
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A workspace with its registry and an Airflow of its own."""
-    root = make_workspace(tmp_path_factory.mktemp("dags") / "mine", songs=150, **{"training.steps": 40})
+    root = make_workspace(
+        tmp_path_factory.mktemp("dags") / "mine", songs=150, **{"model.name": "bigram", "drift.reference": 60}
+    )
     airflow = ours(root)
     with server.tracking(params.load(root)) as airflow_uri:
         assert airflow.prepare()
@@ -93,3 +96,30 @@ def test_a_rejected_version_ends_its_run_cleanly_with_the_reason(shop):
     assert {state for name, state in states.items() if name not in judged} == {"skipped"}
     assert not versions.get(uri, version).verdict.passed
     assert rollout.read(airflow.home, "local").live.version == 1
+
+
+@pytest.mark.timeout(900)
+def test_a_drift_is_answered_once(shop):
+    """Traffic that turned wakes `watch_drift`; its answer is given, and not again."""
+    airflow, _ = shop
+    turn(params.load(airflow.root))
+    assert python(airflow, SEEN, "DriftEye", str(airflow.root))["action"] == "tell"
+    first, second = python(airflow, TEST, "watch_drift", "watch_drift")
+    assert set(first.values()) == {"success"}
+    assert set(second.values()) == {"skipped"}
+
+
+def test_what_cannot_be_trained_is_tried_once(shop):
+    """A network that breaks ends its training with the reason; another try fails at once, and then nothing is due."""
+    root = shop[0].root
+    (root / "models" / "broken.py").write_text("class Broken:\n    pass\n")
+    set_params(root, {"model.name": "models/broken.py:Broken"})
+    git(root, "add", "models")
+    git(root, "commit", "-qam", "break it")
+    begun = cli(root, "step", "retrain_prepare", "--skip-code", "99").stdout
+    reasons = [cli(root, "step", "retrain_train", input=begun, check=False).stderr for _ in range(2)]
+    assert reasons[0] == reasons[1]
+    assert "Broken" in reasons[0]
+    rest = cli(root, "step", "retrain_prepare", "--skip-code", "99", check=False)
+    assert rest.returncode == 99
+    assert "Broken" in rest.stderr

@@ -33,8 +33,9 @@ def ensure(folder: Path, say: Say) -> Path:
     mark = folder / _MARK
     if not mark.is_file() or mark.read_text() != wanted:
         say(f"installing Airflow into {folder} (once; about 300 MB)")
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run([str(folder / "bin" / "pip"), "install", "--quiet", "--no-deps", "--requirement", str(PINS)])
+        _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])
+        ours = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+        _run([*ours, "install", "--quiet", "--no-deps", "--requirement", str(PINS)])
         durable.write(mark, wanted.encode())
     return folder / "bin" / "airflow"
 

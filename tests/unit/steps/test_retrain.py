@@ -3,22 +3,16 @@
 import dataclasses
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import numpy as np
 import pytest
 
 from bundles import bigram_bundle
+from drifting import OTHER, SONG, turn
 from lyrics_lm import params, rollout
-from lyrics_lm.monitoring import words
 from lyrics_lm.monitoring.trigger import Decision
-from lyrics_lm.records import LiveVersion, TrafficRecord, Verdict
+from lyrics_lm.records import LiveVersion, Verdict
 from lyrics_lm.steps import drift, inbox, ledger, retrain
-from lyrics_lm.traffic import Keeping, TrafficLog
-
-SONG = "love is all i know and the night goes on until you come home to me again"
-OTHER = "la noche larga sigue hasta que vuelves conmigo otra vez amor mio siempre"
 
 
 @pytest.fixture
@@ -34,38 +28,10 @@ def settings(tmp_path):
     return params.load(root)
 
 
-def traffic(settings, count, text, bits, seed):
-    live = rollout.read(settings.home, "local").live
-    random = np.random.default_rng(seed)
-    log = TrafficLog(settings.home / "traffic", Keeping(store_text=settings.params.traffic.store_text))
-    for number in range(count):
-        prompt = " ".join(random.choice(text.split(), size=5))
-        log.append(
-            TrafficRecord(
-                time=time.time(),
-                request=f"r{seed}-{number}",
-                digest=live.digest,
-                prompt=prompt,
-                params={},
-                text="",
-                prompt_tokens=len(prompt),
-                tokens=1,
-                seconds=0.1,
-                finish="stop",
-                prompt_bits_per_char=float(random.normal(bits, 0.2)),
-                prompt_chars=len(prompt),
-                prompt_words=words.buckets(prompt),
-            )
-        )
-    log.close()
-
-
 def turned(settings):
     """The alarm after traffic turned, and what was said."""
     said = []
-    traffic(settings, 60, SONG, 2.0, seed=1)
-    traffic(settings, 60, OTHER, 4.0, seed=2)
-    time.sleep(1.1)
+    turn(settings)
     return retrain.alarm(settings, said.append), said
 
 
