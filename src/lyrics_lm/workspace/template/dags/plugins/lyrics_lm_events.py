@@ -18,7 +18,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-_SEARCH = "/api/2.0/mlflow/model-versions/search?filter=name%3D%27lyrics-lm%27&max_results=10000"
+# The last hundred: each carries its evidence, and an older one that waits again is found by the clock.
+_SEARCH = (
+    "/api/2.0/mlflow/model-versions/search?filter=name%3D%27lyrics-lm%27&order_by=version_number%20DESC&max_results=100"
+)
 _TIMEOUT_SECONDS = 10
 _STILL_SECONDS = 10  # song files that lay so long are whole
 _log = logging.getLogger(__name__)
@@ -128,7 +131,7 @@ def _is_pending(version: dict[str, Any]) -> bool:
 
 
 def _versions(home: Path) -> list[dict[str, Any]]:
-    """All versions in the registry that the workspace is connected to."""
+    """The newest versions in the registry that the workspace is connected to."""
     url, headers = _server(home)
     request = urllib.request.Request(url.rstrip("/") + _SEARCH, headers=headers)  # noqa: S310  # the owner's own
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
