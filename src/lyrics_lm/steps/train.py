@@ -38,11 +38,16 @@ class Trained:
 
 
 def train(
-    settings: Settings, assignments: Sequence[str] = (), *, on_progress: Callable[[Progress], None] = lambda _: None
+    settings: Settings,
+    assignments: Sequence[str] = (),
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    spent: tuple[float, float] = (0.0, 0.0),
 ) -> Trained:
     """Train what the workspace holds, uncommitted edits included, and register the result.
 
-    `assignments` are written to `params.yaml` first. Raises `ModelError` with the stage's own words
+    `assignments` are written to `params.yaml` first; `spent` are seconds, and seconds of processors, that earlier
+    steps of the same training took. Raises `ModelError` with the stage's own words
     when the pipeline fails; the failed run stays in MLflow with that reason.
     """
     from lyrics_lm.registry.server import tracking
@@ -51,7 +56,7 @@ def train(
         if assignments:
             params.override(settings.root, assignments)
             settings = params.load(settings.root)
-        began, cpu = time.time(), _children_cpu_seconds()
+        began, cpu = time.time() - spent[0], _children_cpu_seconds() - spent[1]
         snapshot = versioning.working(settings.root)
         pipe = _Pipeline(settings)
         try:
@@ -61,14 +66,16 @@ def train(
             pipe.stop()
 
 
-def reproduce(settings: Settings, uri: str, stage: str) -> None:
-    """The pipeline up to one stage, for an orchestrator that runs stage by stage and `train` at the end.
+def reproduce(settings: Settings, uri: str, stage: str) -> tuple[float, float]:
+    """The pipeline up to one stage, for an orchestrator that runs stage by stage and `train` at the end; returns
+    seconds, and seconds of processors, that it took.
 
     Raises as `train` does. What failed by the model's fault is on record, and fails at once when tried again.
     """
     from lyrics_lm.registry import runs
 
     snapshot = versioning.working(settings.root)
+    began, cpu = time.monotonic(), _children_cpu_seconds()
     with _alone(settings):
         before = runs.of_inputs(uri, snapshot.inputs)
         if before and before.reason:
@@ -83,6 +90,7 @@ def reproduce(settings: Settings, uri: str, stage: str) -> None:
                 raise failure
         finally:
             pipe.stop()
+    return time.monotonic() - began, _children_cpu_seconds() - cpu
 
 
 @contextlib.contextmanager

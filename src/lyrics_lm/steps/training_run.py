@@ -21,12 +21,15 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class TrainingRun:
     """A training on its way. `tree` is the checkout in which it happens, `inputs` what the commit is made of;
-    `assignments` are settings that differ from it. `nothing` says why there is nothing to train."""
+    `assignments` are settings that differ from it; `seconds` and `cpu_seconds` are what its stages took so far.
+    `nothing` says why there is nothing to train."""
 
     tree: str = ""
     inputs: str = ""
     cause: str = ""
     assignments: tuple[str, ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
     version: int | None = None
     nothing: str = ""
 
@@ -42,9 +45,9 @@ def step(settings: Settings, uri: str, name: str, run: TrainingRun, say: Say) ->
         raise DeliveryError(f"{name} finds no checkout {run.tree}; run this training again from {PREPARE}")
     there = replace(params.load(tree), home=settings.home, tracking_uri=settings.tracking_uri, login=settings.login)
     if name in STAGES:
-        train.reproduce(there, uri, STAGES[name])
-        return run
-    done = replace(run, version=train.train(there).version)
+        seconds, cpu = train.reproduce(there, uri, STAGES[name])
+        return replace(run, seconds=run.seconds + seconds, cpu_seconds=run.cpu_seconds + cpu)
+    done = replace(run, version=train.train(there, spent=(run.seconds, run.cpu_seconds)).version)
     if not run.assignments and versioning.working(settings.root).inputs == run.inputs:
         versioning.take_results(settings.root, tree)
     versioning.remove_checkout(settings.root, _folder(settings))
