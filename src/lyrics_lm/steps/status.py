@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from lyrics_lm import rollout
 from lyrics_lm.params import Settings
-from lyrics_lm.records import Deployment, Progress, Verdict
+from lyrics_lm.records import Deployment, Progress, TrialReport, Verdict
 from lyrics_lm.steps.scores import told
 from lyrics_lm.steps.train import read_progress
+from lyrics_lm.steps.trial import TARGET, evidence
 
 _LAST = 5
 
@@ -29,6 +30,7 @@ class Status:
     pending: tuple[int, ...]
     training: Progress | None
     verdicts: tuple[Judged, ...]
+    trial: TrialReport | None
 
 
 def status(settings: Settings, target: str = "local") -> Status:
@@ -47,12 +49,15 @@ def status(settings: Settings, target: str = "local") -> Status:
         pending=tuple(version.version for version in known if versions.is_pending(version)),
         training=read_progress(settings.home),
         verdicts=tuple(reversed(judged[-_LAST:])),
+        trial=evidence(settings.home) if target == TARGET else None,
     )
 
 
 def describe(seen: Status) -> str:
     """The status in lines for a person."""
     lines = [_live(seen)]
+    if seen.trial and seen.trial.share < 100:
+        lines.append(f"on trial: version {seen.trial.version}, {seen.trial.reason}")
     if seen.training:
         now = seen.training
         lines.append(
