@@ -1,6 +1,7 @@
 """The files in deploy/airflow: what can be checked of them without a Docker engine or a cluster."""
 
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,7 @@ from workspaces import run
 
 ROOT = Path(__file__).parents[3]
 FILES = ROOT / "deploy" / "airflow"
+COMPOSE = ROOT / "deploy" / "compose.yaml"
 KNOWN = """
 import json, sys
 from airflow.configuration import conf
@@ -20,8 +22,9 @@ print(json.dumps([name for name in sys.argv[1:] if not conf.has_option(*name.spl
 
 def test_the_compose_file_is_one():
     """It keeps to Compose's schema; every service but the one that hands out folders runs as the caller."""
-    run(["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILES / "compose.yaml")])
-    services = yaml.safe_load((FILES / "compose.yaml").read_text())["services"]
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    run([*check, str(COMPOSE)])
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
     own = [service for service in services.values() if service["image"] == "lyrics-lm-airflow"]
     assert sum(service["user"] != "${UID:-1000}:${GID:-1000}" for service in own) == 1
     assert bentos.SERVICE in services["api"]["entrypoint"]
@@ -30,7 +33,7 @@ def test_the_compose_file_is_one():
 def test_airflow_knows_every_setting(tmp_path):
     """A setting with a slip in its name would be ignored without a word."""
     values = yaml.safe_load((FILES / "values.yaml").read_text())
-    texts = [(FILES / name).read_text() for name in ("compose.yaml", "Dockerfile")]
+    texts = [file.read_text() for file in (COMPOSE, FILES / "Dockerfile")]
     told = " ".join([*texts, *ours(tmp_path).environment()])
     pairs = set(re.findall(r"AIRFLOW__([A-Z_]+?)__([A-Z_]+)\b", told))
     named = {f"{section}/{option}".lower() for section, option in pairs}
