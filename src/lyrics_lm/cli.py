@@ -271,8 +271,9 @@ def deliver(base: Path, target: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--only-trials", is_flag=True, help="Attend to what was put live; an orchestrator does the rest.")
 @click.pass_obj
-def watch(base: Path) -> None:
+def watch(base: Path, only_trials: bool) -> None:
     """Train commits and deliver versions, for ever.
 
     The controller, as `up` runs it.
@@ -282,7 +283,7 @@ def watch(base: Path) -> None:
     """
     from lyrics_lm.steps.watch import watch as step
 
-    step(_settings(base), _say)
+    step(_settings(base), _say, only_trials=only_trials)
 
 
 @main.command()

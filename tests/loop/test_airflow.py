@@ -65,7 +65,7 @@ def test_a_model_registered_from_outside_is_live_soon(up):
 
 def test_ctrl_c_leaves_nothing_behind(up):
     """Scheduler, triggerer, processor, API server, their tasks, MLflow and the service: all of them end."""
-    assert all(up.pids(role) for role in ("service", "mlflow", *ROLES))
+    assert all(up.pids(role) for role in ("service", "mlflow", "controller", *ROLES))
     up.interrupt()
     assert up.said.rstrip().endswith("stopped")
     assert processes.leftovers(up.home, *up.roles) == []

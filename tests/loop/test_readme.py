@@ -42,7 +42,11 @@ TOLD_APART = {
         "lyrics-lm train --set training.processes=2",
         "lyrics-lm airflow up",
     },
-    AIRFLOW: {"lyrics-lm airflow up", "lyrics-lm step NAME"},  # by test_airflow and test_dags
+    AIRFLOW: {
+        "lyrics-lm airflow up",
+        "lyrics-lm step NAME",
+        "lyrics-lm watch --only-trials",
+    },  # by test_airflow, test_dags
     WORKSPACE: {"lyrics-lm report --base HEAD", "lyrics-lm airflow up"},
     OPERATIONS: {"lyrics-lm up", "lyrics-lm watch", "lyrics-lm step NAME", "lyrics-lm undo"},
 }

@@ -23,7 +23,7 @@ from lyrics_lm.registry import deployments, server
 from lyrics_lm.serving import HOME, TARGET
 from lyrics_lm.steps import trial
 from lyrics_lm.steps.register import register
-from workspaces import cli, wait_for
+from workspaces import LYRICS_LM, cli, wait_for
 
 VERDICT = Verdict("d", None, 0.0, ())
 DELIVERY = "gates: {latency_ratio: 5}\ndelivery: {strategy: canary, decide_within: %d, undecided: abort}\n"
@@ -240,6 +240,20 @@ def test_a_version_that_fails_is_rolled_back(shop):
     assert "answers failed" in ended.reason
     assert load.failures
     assert "was rolled back" in shop.said[-1]
+
+
+def test_beside_an_orchestrator_the_controller_attends_to_trials_alone(shop):
+    """Whoever delivered it, a version that fails is taken back by `watch --only-trials`, which trains nothing."""
+    good = rollout.read(shop.home, "local").live
+    command = [*LYRICS_LM, "-C", str(shop.root), "watch", "--only-trials"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as watching:
+        rollout.deploy(shop.home, "local", shop.version(crashing(diluted(0.03))), "for the test", VERDICT)
+        with Load(shop.url):
+            wait_for(lambda: rollout.read(shop.home, "local").current.action == "rollback", seconds=90)
+        processes.stop(watching.pid)
+        [line] = watching.stdout.read().splitlines()
+    assert rollout.read(shop.home, "local").live.digest == good.digest
+    assert "was rolled back" in line
 
 
 def test_a_person_promotes_or_aborts_what_is_tried(tmp_path):

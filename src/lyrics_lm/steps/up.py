@@ -55,7 +55,7 @@ def up(settings: Settings, port: int, say: Say, *, conductor: Callable[[], dict[
         _clear_observations(settings.home)
         with contextlib.ExitStack() as stack:
             stack.callback(processes.stop_leftovers, settings.home, *_ROLES)
-            conducting = conductor() if conductor else _controller(settings)
+            conducting = conductor() if conductor else controller(settings)
             url = settings.tracking_uri or stack.enter_context(_mlflow_address(settings))
             say(f"starting; page http://127.0.0.1:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
             stack.enter_context(_narrated(settings))
@@ -102,8 +102,9 @@ def _supervise(home: Path, commands: dict[str, Command]) -> None:
         arbiter.stop()
 
 
-def _controller(settings: Settings) -> dict[str, Command]:
-    line = [sys.executable, "-m", "lyrics_lm", "-C", str(settings.root), "watch"]
+def controller(settings: Settings, *options: str) -> dict[str, Command]:
+    """`lyrics-lm watch`, by its role."""
+    line = [sys.executable, "-m", "lyrics_lm", "-C", str(settings.root), "watch", *options]
     return {"controller": Command(line, {"LYRICS_LM_HOME": str(settings.home)})}
 
 

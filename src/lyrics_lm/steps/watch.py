@@ -55,6 +55,12 @@ class Controller:
             if self._training:
                 self._training.stop()
 
+    def attend(self) -> None:
+        """Only to the version that is on trial or has just taken over, where an orchestrator does the rest."""
+        while True:
+            self._guarded(self._attend, self._trial_retry)
+            time.sleep(_POLL_SECONDS)
+
     def _guarded(self, work: Callable[[], None], retry: "_Retry") -> None:
         if not retry.due():
             return
@@ -196,12 +202,13 @@ class _Retry:
         self._pause, self._reason = 0.0, None
 
 
-def watch(settings: Settings, say: Say) -> None:
-    """Run the controller of a workspace until interrupted."""
+def watch(settings: Settings, say: Say, *, only_trials: bool = False) -> None:
+    """Run the controller of a workspace, or only its care for what was put live, until interrupted."""
     from lyrics_lm.registry.server import tracking
 
     with tracking(settings) as uri:
-        Controller(settings, uri, say).run()
+        controller = Controller(settings, uri, say)
+        controller.attend() if only_trials else controller.run()
 
 
 def outcome(candidate: Candidate, seconds: float | None = None) -> str:
