@@ -52,8 +52,8 @@ logger = logging.getLogger("lyrics_lm.serving")
 
 class Api:
     """The routes, over what is live. `training` gives the progress of a running training, `drift` how far the
-    evidence of drift is, as JSON; `known_lines` the lines of a text that stand in training songs, with one that has
-    each, or None where nobody can tell."""
+    evidence of drift is, `trial` how a trial stands, all as JSON; `known_lines` the lines of a text that stand in
+    training songs, with one that has each, or None where nobody can tell."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Api:
         meter: Meter,
         known_lines: Callable[[str], dict[str, str] | None],
         drift: Callable[[], bytes | None] = lambda: None,
+        trial: Callable[[], bytes | None] = lambda: None,
     ) -> None:
         self._live = live
         self._record = record
@@ -70,6 +71,7 @@ class Api:
         self._meter = meter
         self._known_lines = known_lines
         self._drift = drift
+        self._trial = trial
 
     def app(self, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:
         return Starlette(
@@ -192,6 +194,7 @@ class Api:
         shown: Serving | None = None
         training: bytes | None = b""
         drift: bytes | None = None
+        trial: bytes | None = None
         first = True
         while True:
             if first or shown is not self._live.current:
@@ -203,6 +206,9 @@ class Api:
             if (line := self._drift()) != drift:
                 drift = line
                 yield _event("drift", drift or b"null")
+            if (stands := self._trial()) != trial:
+                trial = stands
+                yield _event("trial", trial or b"null")
             yield _event("activity", self._meter.activity().model_dump_json().encode())
             await self._live.changed(_EVENT_SECONDS)
 

@@ -87,6 +87,7 @@ _api = Api(
     meter(),
     KnownLines(Path(_home) / verbatim.FOLDER if _home else None),
     lambda: _told("drift/line.json"),
+    lambda: _told("trials/line.json"),
 )
 
 

@@ -77,10 +77,17 @@ class Server:
     """The app behind a real server on a loopback port, in a thread of its own."""
 
     def __init__(self, first):
-        self.live, self.records, self.training = LiveModel(), [], None
+        self.live, self.records, self.training, self.trial = LiveModel(), [], None, None
         self.known_lines = KnownLines(None)
         self._first = first
-        api = Api(self.live, self.records.append, lambda: self.training, meter(), lambda text: self.known_lines(text))
+        api = Api(
+            self.live,
+            self.records.append,
+            lambda: self.training,
+            meter(),
+            lambda text: self.known_lines(text),
+            trial=lambda: self.trial,
+        )
         app = api.app(self._lifespan)
         config = uvicorn.Config(Headers(app, self.live), port=0, log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
@@ -566,6 +573,21 @@ def test_events_tell_what_is_live_and_what_is_in_training(server, tiny, tmp_path
             assert time.monotonic() - began < 0.9
             server.training = None
             assert next(heard) == ("training", None)
+
+
+def test_events_tell_how_a_trial_stands(server):
+    """On connecting, at each change of share or evidence, and that it is over; without one, nothing."""
+    server.trial = b'{"version": 2, "share": 5}'
+    try:
+        with server.client.stream("GET", "/events") as answer:
+            heard = (data for name, data in events(answer.iter_lines()) if name == "trial")
+            assert next(heard) == {"version": 2, "share": 5}
+            server.trial = b'{"version": 2, "share": 25}'
+            assert next(heard) == {"version": 2, "share": 25}
+            server.trial = None
+            assert next(heard) is None
+    finally:
+        server.trial = None
 
 
 def test_events_before_the_first_version(empty, tiny):

@@ -260,6 +260,25 @@ function showDrift(line) {
     : reference < reference_needed ? `${reference} of ${reference_needed} requests that say what is usual` : usual;
 }
 
+// A trial, while it lasts; a full bar is a proof, and the way there is logarithmic.
+function showTrial(trial) {
+  const running = Boolean(trial) && trial.share < 100;
+  $("trial").hidden = !running;
+  if (!running) return;
+  const { version, share, prompts, difference, better, worse, proof, answers, errors } = trial;
+  $("shares").textContent = share
+    ? `Version ${version} has ${share}% of the clients, the champion ${100 - share}%.`
+    : `Version ${version} answers in the shadow; every client has the champion.`;
+  for (const [id, capital] of [["better", better], ["worse", worse]]) {
+    $(id).value = Math.min(1, Math.max(0, Math.log(capital) / Math.log(proof)));
+    $(id).title = `${capital.toPrecision(3)} of ${proof}`;
+  }
+  const count = (number) => number.toLocaleString("en");
+  $("compared").textContent = count(prompts);
+  $("difference").textContent = prompts ? `${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(3)}` : "not known yet";
+  $("failed").textContent = `${count(errors)} of ${count(answers)}`;
+}
+
 // Counters of the service; a rate is what came since the last look.
 function showActivity({ requests, tokens, batch_size }) {
   const now = performance.now();
@@ -282,6 +301,7 @@ function listen() {
   events.addEventListener("live", (event) => showLive(JSON.parse(event.data)));
   events.addEventListener("training", (event) => showTraining(JSON.parse(event.data)));
   events.addEventListener("drift", (event) => showDrift(JSON.parse(event.data)));
+  events.addEventListener("trial", (event) => showTrial(JSON.parse(event.data)));
   events.addEventListener("activity", (event) => showActivity(JSON.parse(event.data)));
   events.addEventListener("error", () => {
     showState(false);
