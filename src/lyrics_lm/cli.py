@@ -299,7 +299,6 @@ def step(base: Path, name: str, target: str, skip_code: int | None) -> None:
     \b
     Pipeline:  prepare train evaluate export
     Drift:     drift drift_alarm drift_answer
-    Trial:     trial
     Retrain:   retrain_prepare retrain_train retrain_evaluate retrain_export retrain_register
     Release:   fetch_new_model branch_on_new_model select_model import_model build_bento
                validate_bento deploy

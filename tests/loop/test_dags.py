@@ -23,11 +23,7 @@ def told(dag):
         "chain": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
         "runs": dag.max_active_runs,
-        "watched": [
-            watcher.name
-            for asset in getattr(dag.timetable.asset_condition, "objects", [])
-            for watcher in asset.watchers
-        ],
+        "watched": [watcher.name for asset in dag.timetable.asset_condition.objects for watcher in asset.watchers],
     }
 print(json.dumps({"errors": bag.import_errors, "dags": {name: told(dag) for name, dag in bag.dags.items()}}))
 """
@@ -64,8 +60,7 @@ def test_the_dags_are_whole(shop):
     """They load, with the tasks a person looks for, each waiting for the one before it; one release at a time."""
     found = python(shop[0], STRUCTURE)
     assert found["errors"] == {}
-    wanted = ("release", "retrain", "watch_drift", "watch_trial")
-    release, retrain, drift, trial = (found["dags"][name] for name in wanted)
+    release, retrain, drift = (found["dags"][name] for name in ("release", "retrain", "watch_drift"))
     names = list(Release.STEPS)
     assert release["tasks"] == names
     assert release["chain"] == {name: [after] for name, after in itertools.pairwise(names)} | {"deploy": []}
@@ -73,8 +68,7 @@ def test_the_dags_are_whole(shop):
     assert release["retries"]["branch_on_new_model"] == 0
     assert retrain["tasks"] == ["prepare", "train", "evaluate", "export", "register"]
     assert drift["tasks"] == ["drift_alarm", "drift_answer"]
-    assert trial["tasks"] == ["trial"]
-    assert [dag["watched"] for dag in (release, retrain, drift, trial)] == [["registry"], ["corpus"], ["drift"], []]
+    assert [dag["watched"] for dag in (release, retrain, drift)] == [["registry"], ["corpus"], ["drift"]]
 
 
 @pytest.mark.timeout(900)
@@ -82,14 +76,12 @@ def test_retrain_and_release_take_a_commit_live_and_then_rest(shop):
     """Two DAGs take a workspace from songs to a live model, stage by stage; with nothing new, they skip."""
     airflow, _ = shop
     assert python(airflow, SEEN, "CorpusEye", str(airflow.root))["registered"] is False
-    runs = python(airflow, TEST, "retrain", "release", "release", "watch_drift", "watch_trial")
-    trained, released, rest, no_drift, no_trial = runs
+    trained, released, rest, no_drift = python(airflow, TEST, "retrain", "release", "release", "watch_drift")
     assert set(trained.values()) == {"success"}
     assert set(released.values()) == {"success"}
     assert rollout.read(airflow.home, "local").live.version == 1
     assert (rest.pop("fetch_new_model"), set(rest.values())) == ("success", {"skipped"})
     assert set(no_drift.values()) == {"skipped"}
-    assert no_trial == {"trial": "skipped"}
 
 
 def test_a_rejected_version_ends_its_run_cleanly_with_the_reason(shop):

@@ -14,7 +14,6 @@ from lyrics_lm.steps.pipeline import STAGES
 from lyrics_lm.steps.release import Candidate, Release
 
 _DRIFT = "drift"
-_TRIAL = "trial"
 _LAST = "export"
 _FETCH, _BRANCH, *_ = Release.STEPS
 
@@ -43,8 +42,6 @@ def run(settings: Settings, name: str, text: str, target: str, say: Say) -> Done
         from lyrics_lm.steps.drift import drift
 
         return Done(to_json(drift(settings, target)).decode())
-    if name == _TRIAL:
-        return _trial(settings, say)
     if name in Release.STEPS:
         return _release(settings, name, _given(name, text, Candidate(target=target)), say)
     return _retrain(settings, name, text, say)
@@ -65,17 +62,6 @@ def _release(settings: Settings, name: str, candidate: Candidate, say: Say) -> D
     return Done(to_json(candidate).decode())
 
 
-def _trial(settings: Settings, say: Say) -> Done:
-    from lyrics_lm.registry.server import tracking
-    from lyrics_lm.steps import trial
-
-    with tracking(settings) as uri:
-        trial.attend(settings, uri, say)
-    seen = trial.evidence(settings.home)
-    nothing = "" if seen else "no version is on trial, and none took over that could be taken back"
-    return Done(to_json(seen).decode(), nothing)
-
-
 def _retrain(settings: Settings, name: str, text: str, say: Say) -> Done:
     """These know statistics, which takes a second to import."""
     from lyrics_lm.registry.server import tracking
@@ -83,7 +69,7 @@ def _retrain(settings: Settings, name: str, text: str, say: Say) -> Done:
     from lyrics_lm.steps.training_run import TrainingRun
 
     if name not in (*training_run.STEPS, *alarm.STEPS):
-        known = (*STAGES, _DRIFT, _TRIAL, *Release.STEPS, *training_run.STEPS, *alarm.STEPS)
+        known = (*STAGES, _DRIFT, *Release.STEPS, *training_run.STEPS, *alarm.STEPS)
         raise DeliveryError(f"{name} is not a step; there is: {', '.join(known)}")
     with tracking(settings) as uri:
         done = (

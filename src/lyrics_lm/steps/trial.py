@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from filelock import FileLock, Timeout
 
 from lyrics_lm import bundle, durable, rollout, traffic
 from lyrics_lm.deployment.local import Local
@@ -33,7 +34,15 @@ _CRASH_LOOP_SECONDS = 120.0
 
 
 def attend(settings: Settings, uri: str, say: Callable[[str], None]) -> None:
-    """Look once: gather what came since the last look, decide, and carry it out. May be killed anywhere."""
+    """Look once: gather what came since the last look, decide, and carry it out. May be killed anywhere. Where
+    another process looks, this one does not."""
+    lock = settings.home / "trials" / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+        _attend(settings, uri, say)
+
+
+def _attend(settings: Settings, uri: str, say: Callable[[str], None]) -> None:
     target = Local(settings.home)
     state = target.describe()
     found = _subject(state)
