@@ -17,8 +17,9 @@ from onnx import helper, numpy_helper
 
 from bundles import VOCAB, bigram_graph, graph, graph_bundle
 from lyrics_lm import params, processes, rollout
+from lyrics_lm.evaluation.trial import Trial
 from lyrics_lm.packaging import bentos
-from lyrics_lm.records import LiveVersion, Verdict
+from lyrics_lm.records import LiveVersion, Verdict, from_json
 from lyrics_lm.registry import deployments, server
 from lyrics_lm.serving import HOME, TARGET
 from lyrics_lm.steps import trial
@@ -31,6 +32,15 @@ SIZE = len(VOCAB) + 1
 LANGUAGE = np.random.default_rng(7).normal(scale=2.5, size=(SIZE, SIZE))
 CHANCES = np.exp(LANGUAGE) / np.exp(LANGUAGE).sum(axis=1, keepdims=True)
 CLIENTS = 8
+ATTENDING = """
+import sys, time
+from pathlib import Path
+from lyrics_lm import params
+from lyrics_lm.steps import trial
+while True:
+    trial.attend(params.load(Path(sys.argv[1])), sys.argv[2], print)
+    time.sleep(0.1)
+"""
 
 
 def diluted(share):
@@ -130,6 +140,11 @@ class Shop:
 
         return wait_for(look, seconds=seconds, every=0.3)
 
+    def controller(self):
+        """A process that attends to the trial as the controller does, to be killed."""
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri}
+        return subprocess.Popen([sys.executable, "-c", ATTENDING, str(self.root), self.uri], env=environment)
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
@@ -201,8 +216,7 @@ def test_a_canary_ends_as_it_should(shop, make, action, says):
 
 
 def test_an_equal_one_is_undecided_and_ends_as_agreed(shop):
-    """Neither better nor worse, however long: after the time, what `delivery.undecided` says. Killed before it
-    told what it knows, the controller begins where it was."""
+    """Neither better nor worse, however long: after the time, what `delivery.undecided` says."""
     champion = rollout.read(shop.home, "local").live
     shop.agree(15)
     equal = onnx.load(f"{champion.path}/model.onnx")
@@ -254,6 +268,39 @@ def test_beside_an_orchestrator_the_controller_attends_to_trials_alone(shop):
         [line] = watching.stdout.read().splitlines()
     assert rollout.read(shop.home, "local").live.digest == good.digest
     assert "was rolled back" in line
+
+
+def test_a_controller_killed_in_mid_canary_goes_on_where_it_was(shop):
+    """kill -9 whenever it has gathered more, three times: all of it counts on, each share is given once, and it ends
+    as it should."""
+    shop.agree(600)
+    shop.deploy(bigram_graph(diluted(0.6)), 100)
+    before = len(rollout.read(shop.home, "local").history)
+    tried = shop.deploy(bigram_graph(diluted(0.25)), 5)
+    kept = shop.home / "trials" / f"{rollout.read(shop.home, 'local').current.id}.json"
+
+    def over():
+        return rollout.read(shop.home, "local").challenger is None
+
+    def prompts():
+        return from_json(kept.read_bytes(), Trial).prompts if kept.is_file() else 0
+
+    gathered = [0]
+    with Load(shop.url) as load:
+        for last in (False, False, False, True):
+            attending = shop.controller()
+            wait_for(lambda last=last: over() or (not last and prompts() > gathered[-1]), seconds=60, every=0.02)
+            attending.kill()
+            attending.wait()
+            gathered.append(prompts())
+    reason = rollout.read(shop.home, "local").current.reason
+    assert load.failures == []
+    assert 0 < gathered[1] < gathered[-1], reason
+    assert gathered == sorted(gathered)
+    ended = rollout.read(shop.home, "local").history[before:]
+    shares = [(one.action, one.versions[-1].share) for one in ended]
+    assert shares == [("canary", 5), ("shift", 25), ("promote", 100)], reason
+    assert ended[-1].versions[0].digest == tried.digest
 
 
 def test_a_person_promotes_or_aborts_what_is_tried(tmp_path):
