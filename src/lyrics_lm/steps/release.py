@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lyrics_lm import bundle, durable, rollout
 from lyrics_lm.bundle import Bundle
-from lyrics_lm.errors import BundleError
+from lyrics_lm.errors import BundleError, DeliveryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import CopyingReport, EvalReport, GateResult, LiveVersion, Verdict, from_json, to_json
 from lyrics_lm.steps import scores
@@ -150,9 +150,14 @@ class Release:
             path=str(stored.path),
             interval=manifest.metrics.interval,
         )
-        share = _SHARES[self._settings.params.delivery.strategy]
+        strategy = self._settings.params.delivery.strategy
+        if strategy == "shadow" and candidate.target != "local":
+            raise DeliveryError(
+                "a shadow needs prompts, which the local target alone records; set delivery.strategy to direct "
+                f"or canary, then deliver to {candidate.target}"
+            )
         deployment = place(self._settings, candidate.target).deploy(
-            live, candidate.verdict.reason, candidate.verdict, share=share
+            live, candidate.verdict.reason, candidate.verdict, share=_SHARES[strategy]
         )
         record(self._uri, self._home, candidate.target)
         versions.mark_delivered(self._uri, candidate.version, deployment.id)
