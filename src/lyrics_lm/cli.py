@@ -353,9 +353,10 @@ def connect(
 
 
 @main.command()
+@click.option("--target", default="local", show_default=True, help="Where it is live.")
 @_json_flag
 @click.pass_obj
-def status(base: Path, as_json: bool) -> None:
+def status(base: Path, target: str, as_json: bool) -> None:
     """Show what is live, waits and trains.
 
     And the last verdicts, gate by gate.
@@ -366,7 +367,7 @@ def status(base: Path, as_json: bool) -> None:
     from lyrics_lm.steps.status import describe
     from lyrics_lm.steps.status import status as step
 
-    seen = step(_settings(base))
+    seen = step(_settings(base), target)
     _show(seen, as_json, describe(seen))
 
 

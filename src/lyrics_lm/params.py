@@ -139,6 +139,19 @@ class DeliveryParams(_Section):
     max_errors: float = Field(0.01, gt=0, lt=1)
 
 
+class ImageParams(_Section):
+    """Container images: the repository that a cluster pulls them from."""
+
+    repository: str = "lyrics-lm"
+
+
+class KubernetesParams(_Section):
+    """Where in the cluster, and the Gateway that routes to it."""
+
+    namespace: str = "default"
+    gateway: str = "gateway"
+
+
 class LambdaParams(_Section):
     """The AWS Lambda function: its role's ARN, and the S3 bucket for a package over 50 MB."""
 
@@ -163,6 +176,8 @@ class Params(_Section):
     drift: DriftParams = DriftParams()
     delivery: DeliveryParams = DeliveryParams()
     aws_lambda: LambdaParams = LambdaParams()
+    images: ImageParams = ImageParams()
+    kubernetes: KubernetesParams = KubernetesParams()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,19 @@ def aws_lambda(home):
         yield Lambda(home, place, lambda _: zipped)
 
 
+def container(home):
+    from lyrics_lm.deployment.container import Container
+
+    yield Container(home, lambda version: f"lyrics-lm:{version.version}")
+
+
+def kubernetes(home):
+    """No cluster is configured: the manifests are written, and nothing is asked."""
+    from lyrics_lm.deployment.kubernetes import Kubernetes, Place
+
+    yield Kubernetes(home, Place("songs", "gateway"), lambda version: f"lyrics-lm:{version.version}")
+
+
 def expect(status, times=30):
     """What the functions of this account will answer."""
     from moto.awslambda_simple.models import lambda_simple_backends
@@ -47,7 +60,7 @@ def expect(status, times=30):
     backend.lambda_simple_results_queue[:] = [json.dumps({"statusCode": status})] * times
 
 
-PLACES = {"local": local, "lambda": aws_lambda}
+PLACES = {"local": local, "lambda": aws_lambda, "container": container, "kubernetes": kubernetes}
 
 
 @pytest.fixture(params=PLACES)
@@ -55,6 +68,7 @@ def target(request, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("KUBECONFIG", "/dev/null")
     yield from PLACES[request.param](tmp_path)
 
 

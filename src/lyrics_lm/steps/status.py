@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 
-from lyrics_lm import rollout
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Deployment, Progress, TrialReport, Verdict
 from lyrics_lm.steps.scores import told
@@ -37,15 +36,17 @@ def status(settings: Settings, target: str = "local") -> Status:
     """Look at the rollout, the registry and a running training."""
     from lyrics_lm.registry import versions
     from lyrics_lm.registry.server import tracking
+    from lyrics_lm.steps.places import place
     from lyrics_lm.steps.record import record
 
+    where = place(settings, target)
     with tracking(settings) as uri:
         record(uri, settings.home, target)
         known = versions.every(uri)
     judged = [Judged(version.version, version.verdict) for version in known if version.verdict]
     return Status(
         target=target,
-        live=rollout.read(settings.home, target).current,
+        live=where.describe().current,
         pending=tuple(version.version for version in known if versions.is_pending(version)),
         training=read_progress(settings.home),
         verdicts=tuple(reversed(judged[-_LAST:])),
