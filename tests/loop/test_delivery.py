@@ -115,6 +115,16 @@ def test_a_delivery_that_dies_after_any_step_is_taken_up(shop, last):
     assert_delivered_once(shop, version)
 
 
+def test_another_target_moves_no_yardstick(shop):
+    """What is deployed elsewhere is on record, and the champion stays what serves here."""
+    before, first = versions.champion(shop.uri).version, rollout.read(shop.home, "local").history[0]
+    assert before != first.versions[0].version
+    rollout.deploy(shop.home, "container", first.versions[0], "older, elsewhere", first.evidence)
+    assert record(shop.uri, shop.home, "container") == 1
+    assert versions.champion(shop.uri).version == before
+    assert [one.target for one in deployments.every(shop.uri, "container")] == ["container"]
+
+
 def test_a_version_turned_down_can_be_judged_again(shop):
     """Reopened, and reopened once more by whoever was killed meanwhile, it waits; the next pass judges it anew."""
     before = versions.get(shop.uri, shop.rejected).verdict

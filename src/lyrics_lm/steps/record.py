@@ -4,12 +4,16 @@ from pathlib import Path
 
 from lyrics_lm import durable, rollout
 
+_JUDGES = "local"
+
 
 def record(uri: str, home: Path, target: str) -> int:
     """Record every deployment that is not on record yet; returns how many that were.
 
     A version that was deployed is marked as delivered here too: whoever deployed it may have been
     killed before saying so, and judged against itself it would be turned down.
+    The champion, which the next versions are measured against, is what serves locally; where nothing does, what serves
+    at the target that changed last. An undo elsewhere moves no yardstick.
     The rollout file is written first, at once, even while MLflow is away; this follows when it can.
     """
     from lyrics_lm.registry import deployments, versions
@@ -24,6 +28,7 @@ def record(uri: str, home: Path, target: str) -> int:
         if deployment.action in ("deploy", "canary", "shadow"):
             versions.mark_delivered(uri, deployment.versions[-1].version, deployment.id)
         deployments.record(uri, deployment)
-    versions.set_champion(uri, history[-1].versions[0].version)
+    if target == _JUDGES or rollout.read(home, _JUDGES).current is None:
+        versions.set_champion(uri, history[-1].versions[0].version)
     durable.write(mark, history[-1].id.encode())
     return len(missing)
