@@ -51,13 +51,15 @@ def _attend(settings: Settings, uri: str, say: Callable[[str], None]) -> None:
         return
     began, champion, challenger = found
     policy = _policy(settings)
-    trial = _gathered(settings, _known(settings, began, champion, challenger, policy), champion, challenger)
+    known = _known(settings, began, champion, challenger, policy)
+    trial = _gathered(settings, known, champion, challenger)
     if state.challenger:
         decision = trials.decide(trial, time.time(), policy)
     else:
         wrong = trials.fault(trial, policy)
         decision = Decision("rollback", 0, wrong) if wrong else Decision("hold", 100, "nothing is wrong with it")
-    _keep(settings, trial, challenger, decision)
+    if trial != known or not (settings.home / LINE).exists():
+        _keep(settings, trial, challenger, decision)
     if decision.action != "hold":
         _carry_out(settings, uri, target, challenger, decision, say)
 
@@ -115,7 +117,8 @@ def _gathered(settings: Settings, trial: Trial, champion: LiveVersion, challenge
     fresh = [*traffic.read(settings.home / "traffic", after=trial.written, until=time.time() - _MARGIN_SECONDS)]
     if earlier:
         fresh = fresh[-_REPLAYED:]
-    trial = replace(trial, written=fresh[-1].written if fresh else trial.began, restarts=_restarts(settings))
+    written = fresh[-1].written if fresh else max(trial.written, trial.began)
+    trial = replace(trial, written=written, restarts=_restarts(settings))
     answers = [one for one in fresh if one.digest == trial.challenger and one.finish != "cancelled"]
     usual = [one for one in fresh if one.digest == trial.champion]
     trial = trials.answered(trial, [one.finish == "error" for one in answers], _paces(answers), _paces(usual))
