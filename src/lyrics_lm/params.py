@@ -130,13 +130,15 @@ class GateParams(_Section):
 class DeliveryParams(_Section):
     """How a version that passed its gates takes over: at once; as a `canary`, with 5% of the clients, then 25%; or
     from the `shadow`, where nobody sees what it answers. The last two until it is proved better or worse, or
-    `decide_within` seconds are over. More failing answers than `max_errors` (a share) send it away at any time."""
+    `decide_within` seconds are over. More failing answers than `max_errors` (a share), or more milliseconds per token
+    than `max_ms_per_token`, send it away at any time."""
 
     strategy: Literal["direct", "canary", "shadow"] = "direct"
     decide_within: float = Field(86_400.0, gt=0)
     undecided: Literal["hold", "promote", "abort"] = "hold"
     approval: Literal["none", "required"] = "none"
     max_errors: float = Field(0.01, gt=0, lt=1)
+    max_ms_per_token: float = Field(100.0, gt=0)
 
 
 class ImageParams(_Section):

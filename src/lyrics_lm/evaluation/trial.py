@@ -28,10 +28,11 @@ _SEEN = 20_000  # prompts remembered, so that each counts once
 @dataclass(frozen=True)
 class Policy:
     """What was agreed before the trial. `max_errors` is a share of the answers, `slower` a ratio of times per token,
-    `decide_within` seconds; `undecided` is what becomes of it then."""
+    `max_pace` milliseconds per token, `decide_within` seconds; `undecided` is what becomes of it then."""
 
     max_errors: float
     slower: float
+    max_pace: float
     decide_within: float
     undecided: str
     approval: bool
@@ -69,10 +70,15 @@ class Trial:
 
     @property
     def slower(self) -> float | None:
-        """Time per token over the champion's; None before both have answered enough."""
-        if min(len(self.champion_paces), len(self.challenger_paces)) < _FEW:
-            return None
+        """Time per token over the champion's, while both answer; None before both have answered enough."""
+        if self.share == 100 or min(len(self.champion_paces), len(self.challenger_paces)) < _FEW:
+            return None  # at other times, under another load, the champion's says nothing
         return median(self.challenger_paces) / median(self.champion_paces)
+
+    @property
+    def pace(self) -> float | None:
+        """Milliseconds per token; None before it has answered enough."""
+        return median(self.challenger_paces) if len(self.challenger_paces) >= _FEW else None
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,8 @@ def fault(trial: Trial, policy: Policy) -> str | None:
     slower = trial.slower
     if slower is not None and slower > policy.slower:
         return f"it takes {slower:.1f} times as long per token, and {policy.slower:g} times is the most"
+    if trial.pace is not None and trial.pace > policy.max_pace:
+        return f"it takes {trial.pace:.0f} ms per token, and {policy.max_pace:g} ms is the most"
     return None
 
 

@@ -89,6 +89,7 @@ def _policy(settings: Settings) -> Policy:
     return Policy(
         max_errors=wanted.max_errors,
         slower=settings.params.gates.latency_ratio,
+        max_pace=wanted.max_ms_per_token,
         decide_within=wanted.decide_within,
         undecided=wanted.undecided,
         approval=wanted.approval == "required",

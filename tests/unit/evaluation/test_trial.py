@@ -8,7 +8,7 @@ import pytest
 from lyrics_lm.evaluation import trial
 from lyrics_lm.evaluation.wager import Wager, after
 
-POLICY = trial.Policy(max_errors=0.01, slower=3.0, decide_within=100.0, undecided="hold", approval=False)
+POLICY = trial.Policy(max_errors=0.01, slower=3.0, max_pace=50.0, decide_within=100.0, undecided="hold", approval=False)
 RUNS, PROMPTS = 400, 1000
 
 
@@ -85,6 +85,14 @@ def test_a_slow_challenger_is_sent_away():
     assert trial.fault(few, POLICY) is None
     enough = trial.answered(few, [False], [9.0], [])
     assert "9.0 times as long per token" in trial.fault(enough, POLICY)
+
+
+def test_what_took_over_is_held_to_its_own_time_alone():
+    """The champion answered at other times, perhaps on an idle machine: only the limit counts."""
+    found = trial.answered(began(share=100), [False] * 30, [40.0] * 30, [1.0] * 40)
+    assert trial.fault(found, POLICY) is None
+    slow = trial.answered(found, [False] * 40, [60.0] * 40, [])
+    assert "it takes 60 ms per token, and 50 ms is the most" in trial.fault(slow, POLICY)
 
 
 @pytest.mark.parametrize(("undecided", "share"), [("hold", 25), ("promote", 100), ("abort", 0)])
