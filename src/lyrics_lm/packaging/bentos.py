@@ -188,14 +188,19 @@ def _forget(home: Path, store: str, name: str) -> None:
 def _bentoml(home: Path) -> ModuleType:
     """BentoML, bound to the stores of this home.
 
-    BentoML reads its home from the environment once per process; binding it at each call lets one
-    process serve several homes.
+    BentoML reads its home once per process, and keeps the stores that it opened there; binding all of them at each
+    call lets one process serve several homes.
     """
     os.environ.update(serving_environment(home))
     for store in ("bentos", "models", "tmp"):
         (folder(home) / store).mkdir(parents=True, exist_ok=True)
     import bentoml
+    from bentoml._internal.bento import BentoStore
     from bentoml._internal.configuration.containers import BentoMLContainer
+    from bentoml._internal.models import ModelStore
 
     BentoMLContainer.bentoml_home.set(str(folder(home)))
+    BentoMLContainer.bento_store.set(BentoStore(str(folder(home) / "bentos")))
+    BentoMLContainer.tmp_bento_store.set(BentoStore(str(folder(home) / "tmp")))
+    BentoMLContainer.model_store.set(ModelStore(str(folder(home) / "models")))
     return bentoml

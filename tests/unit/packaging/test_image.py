@@ -48,6 +48,15 @@ def test_a_context_is_made_once(made):
     assert (folder / "Dockerfile").stat().st_mtime_ns == before
 
 
+def test_one_process_keeps_the_stores_of_two_homes_apart(made, tmp_path):
+    """The image of another home holds its own Bento."""
+    other = bigram_bundle(tmp_path / "bundle", seed=1)
+    folder = image.context(tmp_path / "home", other, 1, "you/other:1")
+    [bento] = (folder / "bentoml" / "bentos" / "lyrics-lm").iterdir()
+    assert bento.name == other.digest[:12]
+    assert (tmp_path / "home" / "bentoml" / "bentos" / "lyrics-lm" / bento.name / "bento.yaml").is_file()
+
+
 def test_its_command_serves_from_a_read_only_root(made, tmp_path):
     """With the environment and command of the Dockerfile, in a mount namespace where only /tmp can be written."""
     bundle, folder = made
