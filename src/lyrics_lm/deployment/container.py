@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from lyrics_lm import rollout
+from lyrics_lm.deployment.target import one_at_a_time
 from lyrics_lm.records import Deployment, LiveVersion, Verdict
 from lyrics_lm.rollout import Rollout
 
@@ -22,15 +21,15 @@ class Container:
 
     def deploy(self, version: LiveVersion, reason: str, evidence: Verdict, *, share: int = 100) -> Deployment:
         self._image(version)
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             return rollout.deploy(self._home, self.name, version, reason, evidence, share=share)
 
     def shift(self, share: int, reason: str) -> Deployment:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             return rollout.shift(self._home, self.name, share, reason)
 
     def undo(self, reason: str | None = None) -> Deployment:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             return rollout.undo(self._home, self.name, reason)
 
     def describe(self) -> Rollout:
@@ -40,10 +39,5 @@ class Container:
         return []  # they are where the container runs
 
     def tear_down(self) -> None:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             rollout.forget(self._home, self.name)
-
-    def _one_at_a_time(self) -> FileLock:
-        file = rollout.path(self._home, self.name).with_suffix(".lock")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(file)

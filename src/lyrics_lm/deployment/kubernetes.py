@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
 
 from lyrics_lm import durable, rollout
+from lyrics_lm.deployment.target import one_at_a_time
 from lyrics_lm.errors import DeliveryError
 from lyrics_lm.records import Deployment, LiveVersion, Verdict
 from lyrics_lm.rollout import Rollout
@@ -72,14 +72,14 @@ class Kubernetes:
         return self._kubectl("logs", f"--selector=app={APP}", f"--tail={lines}", "--prefix").splitlines()[-lines:]
 
     def tear_down(self) -> None:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             if _cluster() and self.folder.is_dir():
                 self._kubectl("delete", "--ignore-not-found", "--kustomize", str(self.folder))
             shutil.rmtree(self.folder, ignore_errors=True)
             rollout.forget(self._home, self.name)
 
     def _taken_up(self, change: Callable[[], Deployment]) -> Deployment:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             before = self.describe().current
             deployment = change()
             try:
@@ -93,8 +93,8 @@ class Kubernetes:
 
     def _restore(self, before: Deployment) -> None:
         """Ask for what served before; its pods still do, for none ends before another is ready."""
-        self._write(before)
         with contextlib.suppress(DeliveryError):  # told already, why
+            self._write(before)
             self._kubectl("apply", "--kustomize", str(self.folder))
 
     def _follow(self, deployment: Deployment) -> None:
@@ -137,13 +137,10 @@ class Kubernetes:
         )
         if done.returncode:
             said = (done.stderr.strip() or "no output").splitlines()[-1]
-            raise DeliveryError(f"kubectl {args[0]} failed: {said}; what served before is asked for again")
+            raise DeliveryError(
+                f"kubectl {args[0]} failed: {said}; see: kubectl --namespace {self._place.namespace} get pods"
+            )
         return done.stdout
-
-    def _one_at_a_time(self) -> FileLock:
-        file = rollout.path(self._home, self.name).with_suffix(".lock")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(file)
 
 
 def _overlay(role: str, image: str, version: LiveVersion) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
 
 from lyrics_lm import rollout
+from lyrics_lm.deployment.target import one_at_a_time
 from lyrics_lm.errors import DeliveryError
 from lyrics_lm.records import Deployment, LiveVersion, Observed, Verdict
 from lyrics_lm.rollout import Rollout
@@ -40,7 +40,7 @@ class Local:
         return file.read_text(errors="replace").splitlines()[-lines:] if file.is_file() else []
 
     def tear_down(self) -> None:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             rollout.forget(self._home, self.name)
 
     def died(self, since: float) -> int:
@@ -48,16 +48,10 @@ class Local:
         return sum(seen.time > since and not _lives(seen) for seen in rollout.observed(self._home, self.name))
 
     def _taken_up(self, change: Callable[[], Deployment]) -> Deployment:
-        with self._one_at_a_time():
+        with one_at_a_time(self._home, self.name):
             deployment = change()
             self._wait(deployment)
         return deployment
-
-    def _one_at_a_time(self) -> FileLock:
-        """Held while the rollout changes; a killed holder lets go of it."""
-        file = rollout.path(self._home, self.name).with_suffix(".lock")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(file)
 
     def _wait(self, deployment: Deployment) -> None:
         """Wait until every process of a running service has taken the deployment up; without a service it

@@ -1,9 +1,20 @@
 """What a target is: a place that serves versions, and can be taken back to what it served before."""
 
+from pathlib import Path
 from typing import Protocol
 
+from filelock import FileLock
+
+from lyrics_lm import rollout
 from lyrics_lm.records import Deployment, LiveVersion, Verdict
 from lyrics_lm.rollout import Rollout
+
+
+def one_at_a_time(home: Path, target: str) -> FileLock:
+    """Held while the rollout of a target changes; a killed holder lets go of it."""
+    file = rollout.path(home, target).with_suffix(".lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(file)
 
 
 class Target(Protocol):
