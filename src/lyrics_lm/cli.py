@@ -259,7 +259,7 @@ def deliver(base: Path, target: str, as_json: bool) -> None:
 
     from lyrics_lm.registry.server import tracking
     from lyrics_lm.steps.deliver import deliver as step
-    from lyrics_lm.steps.watch import outcome
+    from lyrics_lm.steps.release import outcome
 
     settings = _settings(base)
     logging.basicConfig(format="%(message)s")

@@ -36,6 +36,7 @@ class Candidate:
     model: str | None = None
     bento: str | None = None
     deployment: str | None = None
+    share: int = 100
 
     @property
     def goes_on(self) -> bool:
@@ -162,7 +163,7 @@ class Release:
         record(self._uri, self._home, candidate.target)
         versions.mark_delivered(self._uri, candidate.version, deployment.id)
         self._clean(candidate)
-        return replace(candidate, deployment=deployment.id)
+        return replace(candidate, deployment=deployment.id, share=deployment.versions[-1].share)
 
     STEPS = (
         "fetch_new_model",
@@ -306,6 +307,15 @@ class Release:
         report = scores.score(of, dataset)
         durable.write(kept, to_json(report))
         return report
+
+
+def outcome(candidate: Candidate, seconds: float | None = None) -> str:
+    """What became of a version, in one line."""
+    reason = candidate.verdict.reason if candidate.verdict else "no verdict"
+    if candidate.deployment is None:
+        return f"version {candidate.version} was rejected: {reason}"
+    place = "live" if candidate.share == 100 else f"on trial with {candidate.share}% of the clients"
+    return f"version {candidate.version} is {place}{'' if seconds is None else f' after {seconds:.1f} s'}: {reason}"
 
 
 def _rejected(digest: str | None, champion: str | None, rule: str, reason: str) -> Verdict:

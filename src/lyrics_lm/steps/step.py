@@ -11,7 +11,7 @@ from lyrics_lm.errors import DeliveryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import from_json, to_json
 from lyrics_lm.steps.pipeline import STAGES
-from lyrics_lm.steps.release import Candidate, Release
+from lyrics_lm.steps.release import Candidate, Release, outcome
 
 _DRIFT = "drift"
 _LAST = "export"
@@ -58,7 +58,7 @@ def _release(settings: Settings, name: str, candidate: Candidate, say: Say) -> D
     if candidate.verdict and not candidate.goes_on:
         say(_why_not(candidate))
     elif candidate.verdict and candidate.deployment:
-        say(f"version {candidate.version} is live: {candidate.verdict.reason}")
+        say(outcome(candidate))
     return Done(to_json(candidate).decode())
 
 
@@ -81,9 +81,7 @@ def _retrain(settings: Settings, name: str, text: str, say: Say) -> Done:
 
 
 def _why_not(candidate: Candidate) -> str:
-    if candidate.verdict is None:
-        return "nothing waits"
-    return f"version {candidate.version} was rejected: {candidate.verdict.reason}"
+    return "nothing waits" if candidate.verdict is None else outcome(candidate)
 
 
 def _given(name: str, text: str, default: R) -> R:

@@ -13,7 +13,7 @@ from lyrics_lm.params import Settings
 from lyrics_lm.steps import due, inbox, ledger, retrain, trial
 from lyrics_lm.steps.deliver import deliver
 from lyrics_lm.steps.due import Due
-from lyrics_lm.steps.release import Candidate
+from lyrics_lm.steps.release import Candidate, outcome
 
 _POLL_SECONDS = 0.5
 _ATTEND_SECONDS = 2.0
@@ -209,11 +209,3 @@ def watch(settings: Settings, say: Say, *, only_trials: bool = False) -> None:
     with tracking(settings) as uri:
         controller = Controller(settings, uri, say)
         controller.attend() if only_trials else controller.run()
-
-
-def outcome(candidate: Candidate, seconds: float | None = None) -> str:
-    """What became of a version, in one line."""
-    reason = candidate.verdict.reason if candidate.verdict else "no verdict"
-    if candidate.deployment is None:
-        return f"version {candidate.version} was rejected: {reason}"
-    return f"version {candidate.version} is live{'' if seconds is None else f' after {seconds:.1f} s'}: {reason}"
