@@ -133,8 +133,9 @@ class Up:
             raise AssertionError(f"{text!r} {error}; it said:\n{self.said}") from None
 
     def pids(self, role: str) -> list[int]:
-        """Processes of a role, eldest first."""
-        return [process.pid for process in processes.leftovers(self.home, role)]
+        """Processes of a role, eldest first: by when they began, since numbers start anew once they are used up."""
+        found = processes.leftovers(self.home, role)
+        return [process.pid for process in sorted(found, key=lambda process: process.create_time())]
 
     def interrupt(self) -> int:
         """Ctrl-C; returns the exit code."""
