@@ -742,3 +742,12 @@ def test_lines_of_training_songs_are_named(server, tmp_path):
         expected = {"a line of somebody else": "song 0"} if number == 0 else {}
         assert server.client.post("/lines", json=asked).json() == {"lines": expected}
     assert server.client.post("/lines", json={"texts": ""}).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/generate", "/lines", "/v1/models", "/", "/events/none"])
+def test_no_other_site_may_ask(server, path):
+    """A page from elsewhere is never told that it may call: no CORS header, neither to a preflight nor to a request."""
+    elsewhere = {"origin": "https://elsewhere.example"}
+    wish = {**elsewhere, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    for answer in (server.client.options(path, headers=wish), server.client.get(path, headers=elsewhere)):
+        assert [name for name in answer.headers if name.startswith("access-control")] == []
