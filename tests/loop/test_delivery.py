@@ -1,22 +1,28 @@
 """Deliveries that die anywhere, and what the next pass makes of them; on a real MLflow server."""
 
+import hashlib
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import time
 from dataclasses import replace
 
+import mlflow
 import numpy as np
 import pytest
 from filelock import FileLock
 
 from bundles import bigram_graph, graph_bundle
 from lyrics_lm import params, processes, rollout
+from lyrics_lm.bundle import CONTRACT
 from lyrics_lm.corpus import dataset
 from lyrics_lm.errors import RegistryError
 from lyrics_lm.packaging import bentos
 from lyrics_lm.records import GateResult, KnownAnswer, LiveVersion, Verdict
-from lyrics_lm.registry import deployments, server, versions
+from lyrics_lm.registry import deployments, runs, server, versions
+from lyrics_lm.registry.client import MODEL, asking
 from lyrics_lm.steps import scores
 from lyrics_lm.steps.deliver import deliver
 from lyrics_lm.steps.record import record
@@ -197,6 +203,46 @@ def test_the_same_bundle_registered_twice_is_one_version(shop):
     assert (first.version, first.known) == (again.version, False)
     assert again.known
     deliver(shop.settings, shop.uri)
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, sprung):
+        self.sprung = sprung
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.sprung),)
+
+
+@pytest.mark.parametrize("place", ["python_model.pkl", "model.onnx", "tokenizer.json"])
+def test_a_pickle_from_outside_is_never_loaded(shop, tmp_path, place):
+    """An MLflow model of a stranger, or a bundle with a pickle in a file's place: turned down, and nothing ran."""
+    trap = pickle.dumps(Trap(tmp_path / "sprung"))
+    pickle.loads(trap)
+    (tmp_path / "sprung").rmdir()  # it would have sprung
+    folder = tmp_path / "model"
+    if place == "python_model.pkl":
+        folder.mkdir()
+        flavor = "flavors: {python_function: {loader_module: mlflow.pyfunc.model, python_model: python_model.pkl}}"
+        (folder / "MLmodel").write_text(flavor)
+        (folder / place).write_bytes(trap)
+    else:
+        shutil.copytree(shop.bundle().path, folder)
+        before = hashlib.sha256((folder / place).read_bytes()).hexdigest()
+        (folder / place).write_bytes(trap)
+        contract = (folder / CONTRACT).read_text()
+        assert before in contract
+        (folder / CONTRACT).write_text(contract.replace(before, hashlib.sha256(trap).hexdigest()))
+    run = runs.start(shop.uri, "a stranger's", f"trap-{place}", {}, {})
+    with asking(shop.uri) as client, mlflow.start_run(run_id=run):
+        mlflow.log_artifacts(str(folder), "trap")
+        number = int(client.create_model_version(MODEL, f"runs:/{run}/trap", run_id=run).version)
+    deliver(shop.settings, shop.uri)
+    verdict = versions.get(shop.uri, number).verdict
+    assert verdict.passed is False
+    assert [gate.gate for gate in verdict.gates] == ["conformance"]
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_a_bundle_larger_than_the_gate_allows_is_rejected(shop):
