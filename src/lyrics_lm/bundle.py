@@ -20,6 +20,7 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+SIGNATURE = "signature.sig"  # over all other files; the one that the contract, which it signs, cannot list
 FORMAT = 1
 # In the metadata of `model.onnx`, "1": where each row reads one token, the next state may be written over the state.
 IN_PLACE = "in_place"
@@ -74,6 +75,8 @@ def read(directory: Path) -> Bundle:
     if not directory.is_dir():
         raise BundleError(f"{directory} is not a directory; give the folder that holds {CONTRACT}")
     manifest, digest = _read_manifest(directory / CONTRACT)
+    if SIGNATURE in manifest.files:
+        raise BundleError(f"bundle {directory} lists {SIGNATURE}, which signs that list; leave it out of {CONTRACT}")
     for name in (MODEL, TOKENIZER):
         if name not in manifest.files:
             raise BundleError(f"bundle {directory} lists no {name} in {CONTRACT}; export it again with that file")
@@ -126,9 +129,13 @@ def _verify(directory: Path, name: str, sha256: str) -> None:
 
 def _refuse_unlisted(directory: Path, listed: set[str]) -> None:
     for path in sorted(directory.iterdir()):
-        if path.name not in listed:
+        if path.name not in listed and not _is_signature(path):
             kind = "is a pickle, which can run code when read" if _is_pickle(path) else "is not listed in its contract"
             raise BundleError(f"{path} {kind}; remove it or export the bundle again")
+
+
+def _is_signature(path: Path) -> bool:
+    return path.name == SIGNATURE and path.is_file() and not path.is_symlink() and not _is_pickle(path)
 
 
 def _is_pickle(path: Path) -> bool:

@@ -25,6 +25,10 @@ class ConformanceError(LyricsError):
     """A bundle is whole but breaks a rule of the contract."""
 
 
+class SignatureError(LyricsError):
+    """A bundle is not signed as it must be: not at all, by somebody else, or as another one."""
+
+
 class ModelError(LyricsError):
     """A model named in `params.yaml` cannot be loaded, trained or exported."""
 

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,6 +165,31 @@ class LambdaParams(_Section):
     bucket: str | None = None
 
 
+class SigningParams(_Section):
+    """PEM files: the private key that signs a bundle when it is registered, the certificates that vouch for the key,
+    and what signatures are verified against, a public key or root certificates. `require_signature`: whether a bundle
+    without one is refused."""
+
+    key: str | None = None
+    certificate: str | None = None
+    trusted: str | None = None
+    require_signature: bool = False
+
+    @field_validator("certificate")
+    @classmethod
+    def _has_a_key(cls, certificate: str | None, info: ValidationInfo) -> str | None:
+        if certificate is not None and info.data.get("key") is None:
+            raise PydanticCustomError("key", "set signing.key, the private key that it was made for")
+        return certificate
+
+    @field_validator("require_signature")
+    @classmethod
+    def _has_a_measure(cls, required: bool, info: ValidationInfo) -> bool:
+        if required and info.data.get("trusted") is None:
+            raise PydanticCustomError("trusted", "set signing.trusted too, what signatures are verified against")
+        return required
+
+
 class Params(_Section):
     """All of `params.yaml`."""
 
@@ -177,6 +202,7 @@ class Params(_Section):
     traffic: TrafficParams = TrafficParams()
     drift: DriftParams = DriftParams()
     delivery: DeliveryParams = DeliveryParams()
+    signing: SigningParams = SigningParams()
     aws_lambda: LambdaParams = LambdaParams()
     images: ImageParams = ImageParams()
     kubernetes: KubernetesParams = KubernetesParams()
@@ -185,13 +211,15 @@ class Params(_Section):
 @dataclass(frozen=True)
 class Settings:
     """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server;
-    `login` is the one that `connect` keeps for another, None where MLflow's own variables hold it."""
+    `login` is the one that `connect` keeps for another, None where MLflow's own variables hold it. `signing` is that
+    of the params, with whole paths: from the workspace, or from the folder that LYRICS_LM_KEYS names."""
 
     root: Path
     home: Path
     tracking_uri: str | None
     params: Params
     login: Login | None = None
+    signing: SigningParams = field(default_factory=SigningParams)
 
 
 def find(start: Path) -> Path:
@@ -210,18 +238,25 @@ def load(root: Path) -> Settings:
     home = Path(os.environ.get("LYRICS_LM_HOME") or _lasting(root) / ".lyrics-lm").resolve()
     named = os.environ.get("MLFLOW_TRACKING_URI")
     connected = None if named else connection.read(home)
+    params = _validate(_read(root / FILE), str(root / FILE))
     return Settings(
         root=root,
         home=home,
         tracking_uri=named or (connected.tracking_uri if connected else None),
-        params=_validate(_read(root / FILE), str(root / FILE)),
+        params=params,
         login=connected.login if connected else None,
+        signing=_located(params.signing, Path(os.environ.get("LYRICS_LM_KEYS") or _lasting(root)).resolve()),
     )
 
 
 def _lasting(root: Path) -> Path:
-    """The workspace whose home counts: an experiment of DVC runs in a copy that is thrown away."""
+    """The workspace whose home and keys count: an experiment of DVC runs in a copy that is thrown away."""
     return next((folder.parents[2] for folder in root.parents if folder.match(_EXPERIMENTS)), root)
+
+
+def _located(signing: SigningParams, folder: Path) -> SigningParams:
+    files = {"key": signing.key, "certificate": signing.certificate, "trusted": signing.trusted}
+    return signing.model_copy(update={name: file and str(folder / file) for name, file in files.items()})
 
 
 def override(root: Path, assignments: Sequence[str]) -> None:

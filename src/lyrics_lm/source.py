@@ -25,6 +25,7 @@ SERVING = (
     "rollout.py",
     "segments.py",
     "serving",
+    "signing.py",
     "traffic.py",
 )
 # And to do so as a function, without the service's libraries.
@@ -33,6 +34,7 @@ FUNCTION = (
     "monitoring/__init__.py",
     "monitoring/words.py",
     "rollout.py",
+    "signing.py",
     *(f"serving/{file}.py" for file in ("__init__", "asking", "completions", "function", "live", "types")),
 )
 

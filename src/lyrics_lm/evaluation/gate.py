@@ -128,6 +128,13 @@ def size(size_bytes: int, limit_mb: float) -> GateResult:
     return GateResult("size", passed, observed, limit, reason)
 
 
+def signature(*, signed: bool, trusted: str, fault: str | None = None) -> GateResult:
+    """What verifying came to: a `fault` turns the version away."""
+    observed = "signed" if signed else "not signed"
+    reason = f"{observed}, as asked" if fault is None else fault
+    return GateResult("signature", fault is None, observed, f"what {trusted} trusts signed it", reason)
+
+
 def judge(digest: str, champion: str | None, time: float, gates: tuple[GateResult, ...]) -> Verdict:
     """The verdict on the bundle `digest` against the champion of that moment; passes when every gate does.
 

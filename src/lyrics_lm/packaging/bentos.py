@@ -16,7 +16,7 @@ from types import ModuleType
 import httpx
 import numpy as np
 
-from lyrics_lm import bundle, durable, processes, source
+from lyrics_lm import bundle, durable, processes, signing, source
 from lyrics_lm.bundle import Bundle
 from lyrics_lm.errors import BundleError, DeliveryError
 from lyrics_lm.inference.sampler import log_softmax
@@ -56,7 +56,8 @@ def import_model(home: Path, candidate: Bundle) -> str:
     """Put a bundle into the model store, if it is not there; returns its tag."""
     store = _bentoml(home)
     name = tag(candidate.digest)
-    if stored(home, candidate.digest) is None:
+    known = stored(home, candidate.digest)
+    if known is None or _signature(known) != _signature(candidate):
         _forget(home, "models", name)
         labels = {"digest": candidate.digest, "architecture": candidate.manifest.architecture}
         with durable.room_for(folder(home)), store.models.create(name, labels=labels) as model:
@@ -74,6 +75,11 @@ def stored(home: Path, digest: str) -> Bundle | None:
     return read if read.digest == digest else None
 
 
+def _signature(of: Bundle) -> bytes:
+    file = of.path / bundle.SIGNATURE
+    return file.read_bytes() if file.is_file() else b""
+
+
 def build(home: Path, candidate: Bundle, number: int) -> str:
     """Build the Bento of an imported bundle, if there is none; returns its tag."""
     store = _bentoml(home)
@@ -89,7 +95,7 @@ def build(home: Path, candidate: Bundle, number: int) -> str:
             version=candidate.digest[:12],
             labels={"digest": candidate.digest, "version": str(number)},
             models=[name],
-            python={"packages": requirements(), "lock_packages": False},
+            python={"packages": requirements(candidate), "lock_packages": False},
             build_ctx=context,
         )
         durable.write(_built(home, name), b"")
@@ -105,9 +111,11 @@ def validate(home: Path, candidate: Bundle) -> str | None:
         return _wait_ready(url, server) or _ask(url, candidate)
 
 
-def requirements() -> list[str]:
-    """The serving libraries, pinned to the versions that the bundle was tried with here."""
-    return [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+def requirements(of: Bundle) -> list[str]:
+    """The serving libraries, pinned to the versions that the bundle was tried with here; for a signed one, what
+    verifies it too."""
+    verifying = signing.LIBRARIES if signing.is_signed(of) and signing.available() else ()
+    return [f"{name}=={version(name)}" for name in (*_REQUIREMENTS, *verifying)]
 
 
 @contextmanager

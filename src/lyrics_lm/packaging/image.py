@@ -46,7 +46,7 @@ def context(home: Path, of: Bundle, number: int, image: str) -> Path:
         for kind in ("bentos", "models"):
             place = Path(kind) / tag.replace(":", "/")
             shutil.copytree(store / place, draft / "bentoml" / place)
-        (draft / "requirements.txt").write_text("\n".join(bentos.requirements()) + "\n")
+        (draft / "requirements.txt").write_text("\n".join(bentos.requirements(of)) + "\n")
         (draft / "Dockerfile").write_text(_DOCKERFILE.format(name=image, tag=tag))
     return folder
 

@@ -47,7 +47,7 @@ def register(uri: str, bundle: Bundle, run: str) -> int:
 
     A bundle that is registered already keeps its number.
     """
-    known = find(uri, bundle.digest)
+    known = registered(uri, bundle.digest)
     if known is not None:
         return known.version
     with asking(uri) as client, tempfile.TemporaryDirectory() as folder:
@@ -77,8 +77,17 @@ def every(uri: str) -> list[Version]:
 
 
 def find(uri: str, digest: str) -> Version | None:
-    """The first version whose bundle has this digest (or one that begins with it)."""
-    return next((version for version in every(uri) if version.digest and version.digest.startswith(digest)), None)
+    """The first version whose bundle has this digest (or one that begins with it), rather than one that was turned
+    away for its signature."""
+    found = [version for version in every(uri) if version.digest and version.digest.startswith(digest)]
+    return min(found, key=_lacks_signature, default=None)
+
+
+def registered(uri: str, digest: str) -> Version | None:
+    """The version that this bundle is already. One that was turned away for its signature does not count: signed,
+    the same bundle may come again."""
+    found = find(uri, digest)
+    return None if found is None or _lacks_signature(found) else found
 
 
 def get(uri: str, number: int) -> Version:
@@ -186,6 +195,11 @@ def _version(item: Any) -> Version:
 def is_pending(version: Version) -> bool:
     """Whether the release loop still has to deal with it."""
     return version.verdict is None or (version.verdict.passed and version.delivered is None)
+
+
+def _lacks_signature(version: Version) -> bool:
+    gates = version.verdict.gates if version.verdict else ()
+    return any(gate.gate == "signature" and not gate.passed for gate in gates)
 
 
 def _requirements() -> list[str]:

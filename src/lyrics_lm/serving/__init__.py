@@ -6,3 +6,4 @@ HOME = "LYRICS_LM_SERVE_HOME"
 TARGET = "LYRICS_LM_SERVE_TARGET"
 WORKERS = "LYRICS_LM_SERVE_WORKERS"
 KEEPING = "LYRICS_LM_SERVE_TRAFFIC"  # a `traffic.Keeping`, as JSON
+TRUST = "LYRICS_LM_SERVE_TRUST"  # a `signing.Trust`, as JSON; without it no signature is verified

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lyrics_lm import bundle, rollout
+from lyrics_lm import bundle, rollout, signing
 from lyrics_lm.errors import ConformanceError, DeliveryError, LyricsError, MachineError
 from lyrics_lm.inference.generator import Generator
 from lyrics_lm.inference.scheduler import Load, Scheduler
 from lyrics_lm.records import Deployment, KnownAnswer, LiveVersion, Observed
+from lyrics_lm.signing import Trust
 
 logger = logging.getLogger("lyrics_lm.serving")
 
@@ -72,15 +73,20 @@ class LiveModel:
 
 
 def load(
-    version: LiveVersion, deployment: Deployment, observe: Callable[[str, Load], None] = lambda *_: None
+    version: LiveVersion,
+    deployment: Deployment,
+    observe: Callable[[str, Load], None] = lambda *_: None,
+    trust: Trust | None = None,
 ) -> Serving:
     """Load, warm and check one version; raises `LyricsError` when it must not serve.
 
-    `observe` is told, by digest, what the version has to do.
+    `observe` is told, by digest, what the version has to do; where there is a `trust`, its signature is verified.
     """
     read = bundle.read(Path(version.path))
     if read.digest != version.digest:
         raise ConformanceError(f"{version.path} holds bundle {read.digest[:12]}, not {version.digest[:12]}")
+    if trust:
+        signing.verify(read, trust)
     generator = Generator(read)
     check_known_answer(generator, read.manifest.known_answer)
     scheduler = Scheduler(generator.batch, lambda load: observe(version.digest, load))

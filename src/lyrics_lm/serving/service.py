@@ -16,28 +16,30 @@ from starlette.applications import Starlette
 from lyrics_lm import bundle
 from lyrics_lm.corpus import verbatim
 from lyrics_lm.records import Deployment, LiveVersion, from_json
-from lyrics_lm.serving import HOME, KEEPING, TARGET, WORKERS
+from lyrics_lm.serving import HOME, KEEPING, TARGET, TRUST, WORKERS
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, follow, load
 from lyrics_lm.serving.metrics import meter
+from lyrics_lm.signing import Trust
 from lyrics_lm.traffic import Keeping, TrafficLog
 
 _live = LiveModel()
 _home = os.environ.get(HOME)
 _keeping = from_json(os.environ.get(KEEPING, "{}"), Keeping)
+_trust = from_json(os.environ[TRUST], Trust) if os.environ.get(TRUST) else None
 _log = TrafficLog(Path(_home) / "traffic", _keeping) if _home else None
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(_: Starlette) -> AsyncIterator[None]:
     logging.getLogger("lyrics_lm").setLevel(logging.INFO)
+    checked_load = functools.partial(load, observe=meter().observe, trust=_trust)
     if _home is None:
-        _live.swap(load(*_own_bundle(), observe=meter().observe))
+        _live.swap(checked_load(*_own_bundle()))
         yield
         return
-    observed_load = functools.partial(load, observe=meter().observe)
-    following = asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET], observed_load))
+    following = asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET], checked_load))
     try:
         yield
     finally:

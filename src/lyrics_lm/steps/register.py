@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lyrics_lm import bundle
+from lyrics_lm import bundle, signing
 from lyrics_lm.errors import ConformanceError
 from lyrics_lm.params import Settings
+from lyrics_lm.steps import signatures
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Registered:
 
 
 def register(settings: Settings, directory: Path) -> Registered:
-    """Check and register; raises `ConformanceError` with the failing rule and its remedy."""
+    """Check, sign where there is a key, and register; raises `ConformanceError` with the failing rule and its remedy,
+    or `SignatureError`."""
     from lyrics_lm.evaluation import conformance
 
     checked = conformance.check(directory)
@@ -26,15 +28,18 @@ def register(settings: Settings, directory: Path) -> Registered:
         raise ConformanceError(f"{directory} breaks the rule {failure.rule}: {failure.observed}; {failure.remedy}")
     from lyrics_lm.registry.server import tracking
 
-    with tracking(settings) as uri:
-        return register_bundle(uri, bundle.read(directory))
+    with signatures.signed(settings, bundle.read(directory)) as read:
+        if trust := signatures.trust(settings):
+            signing.verify(read, trust)
+        with tracking(settings) as uri:
+            return register_bundle(uri, read)
 
 
 def register_bundle(uri: str, read: bundle.Bundle) -> Registered:
     """Register a bundle that is known to conform, unless it is there already."""
     from lyrics_lm.registry import runs, versions
 
-    known = versions.find(uri, read.digest)
+    known = versions.registered(uri, read.digest)
     if known:
         return Registered(known.version, read.digest, known=True)
     metrics = read.manifest.metrics

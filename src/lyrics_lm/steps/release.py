@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lyrics_lm import bundle, durable, rollout
+from lyrics_lm import bundle, durable, rollout, signing
 from lyrics_lm.bundle import Bundle
-from lyrics_lm.errors import BundleError, DeliveryError
+from lyrics_lm.errors import BundleError, DeliveryError, SignatureError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import CopyingReport, EvalReport, GateResult, LiveVersion, Verdict, from_json, to_json
-from lyrics_lm.steps import scores
+from lyrics_lm.steps import scores, signatures
 
 if TYPE_CHECKING:
     from lyrics_lm.registry.versions import Version
@@ -84,7 +84,7 @@ class Release:
         return candidate
 
     def select_model(self, candidate: Candidate) -> Candidate:
-        """Conformance, then gates against the champion; the verdict is written to the version."""
+        """Signature, conformance, then gates against the champion; the verdict is written to the version."""
         from lyrics_lm.registry import versions
 
         if candidate.version is None or candidate.verdict:
@@ -235,13 +235,34 @@ class Release:
         against = champion.digest if champion else None
         if candidate.path is None:
             return _rejected("", against, "bundle", candidate.problem or "no bundle")
-        checked = conformance.check(self._path(candidate))
+        path = self._path(candidate)
+        signature = self._signature(path)
+        if signature and not signature.passed:  # what a stranger made is not even loaded
+            return Verdict(bundle.read(path).digest, against, time.time(), (signature,))
+        checked = conformance.check(path)
         if checked.failure:
             failure = checked.failure
             return _rejected(checked.digest, against, failure.rule, f"{failure.observed}; {failure.remedy}")
-        return self._gates(self._bundle(candidate), champion)
+        return self._gates(self._bundle(candidate), champion, signature)
 
-    def _gates(self, candidate: Bundle, champion: Bundle | None) -> Verdict:
+    def _signature(self, path: Path) -> GateResult | None:
+        """Whether it is signed as asked; None where nothing is trusted, or where conformance will say what is wrong."""
+        from lyrics_lm.evaluation import gate
+
+        trust = signatures.trust(self._settings)
+        if trust is None:
+            return None
+        fault = None
+        try:
+            read = bundle.read(path)
+            signing.verify(read, trust)
+        except BundleError:
+            return None
+        except SignatureError as error:
+            fault = str(error)
+        return gate.signature(signed=signing.is_signed(read), trusted=Path(trust.file).name, fault=fault)
+
+    def _gates(self, candidate: Bundle, champion: Bundle | None, signature: GateResult | None) -> Verdict:
         from lyrics_lm.evaluation import gate, latency
         from lyrics_lm.inference.engine import Engine
 
@@ -261,6 +282,7 @@ class Release:
                 gate.copying(self._copying(candidate, dataset)),
                 gate.latency(milliseconds, champion_milliseconds, limits.latency_ratio),
                 gate.size(candidate.size, limits.size_mb),
+                *([signature] if signature else []),
             ),
         )
 

@@ -17,7 +17,7 @@ from lyrics_lm import bundle, durable, params, processes, versioning
 from lyrics_lm.errors import LyricsError, MachineError, ModelError, RegistryError
 from lyrics_lm.params import Settings
 from lyrics_lm.records import Progress, from_json
-from lyrics_lm.steps import ledger, pipeline, scores
+from lyrics_lm.steps import ledger, pipeline, scores, signatures
 
 _POLL_SECONDS = 0.1
 _LOG_SECONDS = 1.0
@@ -56,6 +56,7 @@ def train(
         if assignments:
             params.override(settings.root, assignments)
             settings = params.load(settings.root)
+        signatures.require_signer(settings)
         began, cpu = time.time() - spent[0], _children_cpu_seconds() - spent[1]
         snapshot = versioning.working(settings.root)
         pipe = _Pipeline(settings)
@@ -135,11 +136,12 @@ def _follow(
             _put_on_record(uri, run, settings, snapshot, failure)
         raise failure
     made = bundle.read(settings.root / pipeline.BUNDLE)
-    known = versions.find(uri, made.digest)
+    known = versions.registered(uri, made.digest)
     if known is None or runs.of_inputs(uri, snapshot.inputs) is None:
         run = run or _start_run(uri, settings, snapshot)
         runs.log_losses(uri, run, losses((settings.root / pipeline.LOSSES).read_text()))
-        number = versions.register(uri, made, run)
+        with signatures.signed(settings, made) as signed:
+            number = versions.register(uri, signed, run)
         times = {"seconds": time.time() - began, "cpu_seconds": _children_cpu_seconds() - cpu}
         _finish_run(uri, settings, run, made, times)
     else:

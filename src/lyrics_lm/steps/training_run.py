@@ -43,7 +43,13 @@ def step(settings: Settings, uri: str, name: str, run: TrainingRun, say: Say) ->
     tree = Path(run.tree)
     if not run.tree or not tree.is_dir():
         raise DeliveryError(f"{name} finds no checkout {run.tree}; run this training again from {PREPARE}")
-    there = replace(params.load(tree), home=settings.home, tracking_uri=settings.tracking_uri, login=settings.login)
+    there = replace(
+        params.load(tree),
+        home=settings.home,
+        tracking_uri=settings.tracking_uri,
+        login=settings.login,
+        signing=settings.signing,
+    )
     if name in STAGES:
         seconds, cpu = train.reproduce(there, uri, STAGES[name])
         return replace(run, seconds=run.seconds + seconds, cpu_seconds=run.cpu_seconds + cpu)

@@ -18,6 +18,8 @@ from lyrics_lm import processes, rollout
 from lyrics_lm.errors import MachineError
 from lyrics_lm.orchestration.airflow import ROLES as AIRFLOW
 from lyrics_lm.params import Settings
+from lyrics_lm.records import to_json
+from lyrics_lm.steps import signatures
 from lyrics_lm.steps.pipeline import progress_path
 from lyrics_lm.steps.progress import bar
 from lyrics_lm.steps.train import read_progress
@@ -112,11 +114,13 @@ def _servers(settings: Settings, port: int, url: str) -> dict[str, Command]:
     """The service, and MLflow where it is ours."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
-    from lyrics_lm.serving import HOME, KEEPING, TARGET, WORKERS
+    from lyrics_lm.serving import HOME, KEEPING, TARGET, TRUST, WORKERS
 
     home = settings.home
     told = {HOME: str(home), TARGET: "local", WORKERS: str(settings.params.serving.workers)}
     told[KEEPING] = settings.params.traffic.model_dump_json()
+    if trust := signatures.trust(settings):
+        told[TRUST] = to_json(trust).decode()
     service = [sys.executable, "-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
     commands = {"service": Command(service, {**bentos.serving_environment(home), **told})}
     if not settings.tracking_uri:
