@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +19,7 @@ from lyrics_lm import bundle, durable, processes, signing, source
 from lyrics_lm.bundle import Bundle
 from lyrics_lm.errors import BundleError, DeliveryError
 from lyrics_lm.inference.sampler import log_softmax
+from lyrics_lm.packaging import bill
 
 NAME = "lyrics-lm"
 BUNDLE_FOLDER = "bundle"  # inside a model of the store, beside BentoML's own model.yaml
@@ -81,7 +81,7 @@ def _signature(of: Bundle) -> bytes:
 
 
 def build(home: Path, candidate: Bundle, number: int) -> str:
-    """Build the Bento of an imported bundle, if there is none; returns its tag."""
+    """Build the Bento of an imported bundle, its bill of materials inside, if there is none; returns its tag."""
     store = _bentoml(home)
     name = tag(candidate.digest)
     if _built(home, name).is_file():
@@ -89,6 +89,8 @@ def build(home: Path, candidate: Bundle, number: int) -> str:
     _forget(home, "bentos", name)
     with tempfile.TemporaryDirectory() as context, durable.room_for(folder(home)):
         source.copy(source.SERVING, Path(context))
+        wanted = _wanted(candidate)
+        (Path(context) / bill.FILE).write_text(bill.bill(candidate, bill.closure(wanted), wanted))
         store.bentos.build(
             SERVICE,
             name=NAME,
@@ -112,10 +114,13 @@ def validate(home: Path, candidate: Bundle) -> str | None:
 
 
 def requirements(of: Bundle) -> list[str]:
-    """The serving libraries, pinned to the versions that the bundle was tried with here; for a signed one, what
-    verifies it too."""
-    verifying = signing.LIBRARIES if signing.is_signed(of) and signing.available() else ()
-    return [f"{name}=={version(name)}" for name in (*_REQUIREMENTS, *verifying)]
+    """The serving libraries and all that they need, pinned to the versions that the bundle was tried with here."""
+    return [f"{library.name}=={library.version}" for library in bill.closure(_wanted(of))]
+
+
+def _wanted(of: Bundle) -> tuple[str, ...]:
+    """What the service imports; for a signed bundle, what verifies it too."""
+    return (*_REQUIREMENTS, *(signing.LIBRARIES if signing.is_signed(of) and signing.available() else ()))
 
 
 @contextmanager
