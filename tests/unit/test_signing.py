@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import model_signing
 import numpy as np
@@ -19,6 +22,7 @@ from lyrics_lm.records import LiveVersion, Verdict
 from lyrics_lm.serving.live import load
 from lyrics_lm.signing import Trust
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 WAYS = {"key": keys.pair, "certificates": keys.chain}
 
 
@@ -148,6 +152,19 @@ def test_the_library_verifies_what_we_sign(tmp_path):
     assert subprocess.run(command, check=False).returncode == 0
     flip(made.path / MODEL, 9, 0)
     assert subprocess.run(command, check=False).returncode == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the key")
+def test_the_documented_commands_make_a_key_sign_and_verify(tmp_path):
+    """Those of docs/security.md, as they stand there, from an empty folder of keys to a bundle that is served."""
+    section = DOCUMENT.read_text().partition("## Bundles: signed")[2].partition("\n## ")[0]
+    made = bigram_bundle(tmp_path / "my_bundle")
+    (tmp_path / "keys").mkdir()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for block in re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
+        environment = {**os.environ, "HOME": str(tmp_path), "PATH": path}
+        subprocess.run(["bash", "-ec", block], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    signing.verify(bundle.read(made.path), Trust(str(tmp_path / "lyrics.pub"), required=True))
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b"null", b" " * 2**21])
