@@ -3,12 +3,11 @@ library, which is an extra; knows no settings."""
 
 import importlib.util
 import json
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from lyrics_lm.bundle import CONTRACT, SIGNATURE, Bundle
 from lyrics_lm.errors import MachineError, ParamsError, SignatureError
@@ -25,7 +24,8 @@ _INSTALL = "pip install 'lyrics-lm[signing]'"
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
-class Trust(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Trust:
     """`file` holds, in PEM, the public key or the root certificates that signatures are verified against;
     `required`: whether a bundle without a signature is refused too."""
 
@@ -33,7 +33,8 @@ class Trust(msgspec.Struct, frozen=True):
     required: bool = False
 
 
-class _Trusted(NamedTuple):
+@dataclass(frozen=True)
+class _Trusted:
     """What that file holds: root certificates, or none where it is a public key."""
 
     path: Path

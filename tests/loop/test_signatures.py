@@ -14,7 +14,9 @@ from bundles import bigram_bundle
 from lyrics_lm import bundle, params, processes, rollout, signing
 from lyrics_lm.bundle import SIGNATURE
 from lyrics_lm.packaging import bentos
+from lyrics_lm.records import to_json
 from lyrics_lm.registry import runs, server, versions
+from lyrics_lm.serving import TRUST
 from lyrics_lm.signing import Trust
 from lyrics_lm.steps.deliver import deliver
 from lyrics_lm.steps.release import Candidate, Release
@@ -179,6 +181,19 @@ def test_the_service_serves_nothing_whose_signature_is_spoilt(shop, tmp_path):
         file.write_bytes(good)
     with service(shop, log) as port:
         wait_for(lambda: _status(port) == 200)
+
+
+def test_a_bento_by_itself_verifies_what_it_carries(shop, monkeypatch):
+    """As in a container: trust comes with the environment, and the bundle with the Bento."""
+    home = shop.settings.home
+    stored = bentos.stored(home, rollout.read(home, "local").live.digest)
+    monkeypatch.setenv(TRUST, to_json(Trust(str(shop.pair.trusted), required=True)).decode())
+    assert bentos.validate(home, stored) is None
+    monkeypatch.setenv(TRUST, to_json(Trust(str(shop.stranger.trusted), required=True)).decode())
+    with bentos._running(home, bentos.tag(stored.digest)) as (url, _):
+        log = home / "logs" / "validate.log"
+        wait_for(lambda: "is not what stranger.pub signed" in log.read_text(errors="replace"))
+        assert _status(int(url.rpartition(":")[2])) != 200
 
 
 def _status(port):
