@@ -603,6 +603,44 @@ def doctor(base: Path, port: int, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@main.command()
+@click.argument("faults", nargs=-1, metavar="[FAULT]...")
+@click.option("--short", is_flag=True, help="Two minutes of it.")
+@click.option("--here", is_flag=True, help="On a copy of this workspace: its songs, settings and versions.")
+@click.option("--html", type=_FILE, metavar="FILE", help="Write the report there too, with its picture.")
+@_json_flag
+@click.pass_obj
+def drill(base: Path, faults: tuple[str, ...], short: bool, here: bool, html: Path | None, as_json: bool) -> None:
+    """Break a loop on purpose, and see what holds.
+
+    A loop is started in a folder that is thrown away, and asked twenty times a second. Then one fault after the
+    other: processes killed, disk full, files torn, MLflow slow, versions that crash. For each: how many requests were
+    answered, the longest outage, the time to recover, what was lost, and whether all is right at the end.
+    Ends with 1 when a promise is broken. Nothing of yours is touched.
+
+    \b
+    Examples:  lyrics-lm drill --short
+               lyrics-lm drill --here --html drill.html
+               lyrics-lm drill "kill a worker" "disk full"
+    """
+    from rich.console import Console
+
+    from lyrics_lm.drill import page
+    from lyrics_lm.drill.drill import chosen
+    from lyrics_lm.drill.drill import drill as step
+
+    wanted, console = chosen(faults, short=short), Console(stderr=True)
+    with console.status("starting a loop") as shown:
+        report = step(wanted, lambda seen: shown.update(page.progress(seen)), here=_settings(base) if here else None)
+    if html:
+        page.write(report, base / html)
+    if not as_json:
+        Console().print(page.table(report.outcomes))
+    _show(report, as_json, page.summary(report))
+    if not report.kept:
+        raise SystemExit(1)
+
+
 def _settings(base: Path) -> "Settings":
     from lyrics_lm import params
 

@@ -84,7 +84,7 @@ def build(home: Path, candidate: Bundle, number: int) -> str:
     """Build the Bento of an imported bundle, its bill of materials inside, if there is none; returns its tag."""
     store = _bentoml(home)
     name = tag(candidate.digest)
-    if _built(home, name).is_file():
+    if built(home, candidate.digest):
         return name
     _forget(home, "bentos", name)
     with tempfile.TemporaryDirectory() as context, durable.room_for(folder(home)):
@@ -102,6 +102,11 @@ def build(home: Path, candidate: Bundle, number: int) -> str:
         )
         durable.write(_built(home, name), b"")
     return name
+
+
+def built(home: Path, digest: str) -> bool:
+    """Whether there is a whole Bento of that bundle."""
+    return _built(home, tag(digest)).is_file()
 
 
 def validate(home: Path, candidate: Bundle) -> str | None:

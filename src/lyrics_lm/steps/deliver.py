@@ -9,6 +9,8 @@ from lyrics_lm.errors import DeliveryError
 from lyrics_lm.params import Settings
 from lyrics_lm.steps.release import Candidate, Release
 
+LOCK = "delivery.lock"  # in the home: held by the one delivery that runs
+
 
 def deliver(
     settings: Settings, uri: str, target: str = "local", *, on_step: Callable[[str, Candidate], None] = lambda *_: None
@@ -41,7 +43,7 @@ def deliver(
 def _alone(settings: Settings) -> Iterator[None]:
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(settings.home / "delivery.lock", timeout=0):
+        with FileLock(settings.home / LOCK, timeout=0):
             yield
     except Timeout as error:
         raise DeliveryError(f"another delivery runs in {settings.home}; wait for it to end") from error

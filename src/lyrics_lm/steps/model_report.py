@@ -4,7 +4,7 @@ import html
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from lyrics_lm import bundle, durable
 from lyrics_lm.bundle import CARD
 from lyrics_lm.params import Settings
 from lyrics_lm.records import EvalReport, from_json
+from lyrics_lm.steps import page as pages
 from lyrics_lm.steps import pipeline
 from lyrics_lm.steps.train import losses
 
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
     from lyrics_lm.registry.versions import Version
 
 _WATTS = 10  # of a busy core of a server
-_STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-td, th { border: 1px solid #8886; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }
-pre { white-space: pre-wrap; border-left: 3px solid #8886; padding-left: 1rem; }
-svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-.passed { color: #1a7f37; } .failed { color: #cf222e; }
-"""
 
 
 @dataclass(frozen=True)
@@ -112,12 +104,7 @@ def _page(version: "Version", card: str, evidence: _Evidence | None, measured: "
         *_pictures(evidence, measured),
         MarkdownIt("commonmark").enable("table").render(card),
     ]
-    title = f"lyrics-lm, version {version.version}"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body>\n{chr(10).join(parts)}\n</body></html>\n"
-    )
+    return pages.page(f"lyrics-lm, version {version.version}", parts)
 
 
 def _verdict(version: "Version") -> Iterator[str]:
@@ -127,7 +114,7 @@ def _verdict(version: "Version") -> Iterator[str]:
         return
     word = "passed" if verdict.passed else "failed"
     yield f'<p class="{word}">Its gates {word}: {html.escape(verdict.reason)}</p>'
-    yield _table(
+    yield pages.table(
         ("gate", "", "seen", "asked"),
         [(gate.gate, "ok" if gate.passed else "FAIL", gate.observed, gate.threshold) for gate in verdict.gates],
     )
@@ -149,10 +136,3 @@ def _pictures(evidence: _Evidence | None, measured: "dict[str, Interval]") -> It
         f"<p>Made in {evidence.metrics['seconds']:.0f} s: {cpu:.0f} CPU seconds to prepare, train, measure and export, "
         f"or about {cpu * _WATTS / 3600:.2f} Wh at {_WATTS} W a core.</p>"
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line('th', head)}{''.join(line('td', row) for row in rows)}</table>"

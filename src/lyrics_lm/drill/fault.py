@@ -1,0 +1,57 @@
+"""What a fault is, and what came of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lyrics_lm.drill.load import Load, Window
+from lyrics_lm.drill.loop import Loop
+from lyrics_lm.errors import LyricsError
+
+Inject = Callable[[Loop, Load], str]
+
+
+class NotHere(LyricsError):
+    """This machine does not let the fault be made; nothing was tried."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`inject` makes it, returns once the loop has recovered, with a line about what was done, and raises
+    `LyricsError` where it does not recover. `success` (share of requests) and `outage` (seconds) are what is
+    promised to clients meanwhile; a `short` one belongs to the short drill too."""
+
+    name: str
+    inject: Inject
+    success: float = 1.0
+    outage: float = 5.0
+    short: bool = False
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fault did. `recovered`: seconds until all was as it must be. `lost`: requests that were answered, and
+    are not in the traffic log (`doubled`: twice). `wrong`: what was not right at the end, in words. `skipped`: why it
+    could not be tried."""
+
+    fault: str
+    done: str
+    window: Window
+    promised_success: float
+    promised_outage: float
+    recovered: float
+    lost: int
+    doubled: int
+    wrong: tuple[str, ...]
+    skipped: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept."""
+        seen = self.window
+        return (
+            not self.wrong
+            and not self.doubled
+            and seen.success >= self.promised_success
+            and seen.outage <= self.promised_outage
+        )
