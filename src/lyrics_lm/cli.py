@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _PRESETS = click.Choice(["sample", "full", "gpu"])
 _json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+_here_flag = click.option("--here", is_flag=True, help="On a copy of this workspace: its songs, settings and versions.")
 
 
 class _Verbs(click.Group):
@@ -606,7 +607,7 @@ def doctor(base: Path, port: int, as_json: bool) -> None:
 @main.command()
 @click.argument("faults", nargs=-1, metavar="[FAULT]...")
 @click.option("--short", is_flag=True, help="Two minutes of it.")
-@click.option("--here", is_flag=True, help="On a copy of this workspace: its songs, settings and versions.")
+@_here_flag
 @click.option("--html", type=_FILE, metavar="FILE", help="Write the report there too, with its picture.")
 @_json_flag
 @click.pass_obj
@@ -629,14 +630,45 @@ def drill(base: Path, faults: tuple[str, ...], short: bool, here: bool, html: Pa
     from lyrics_lm.drill.drill import chosen
     from lyrics_lm.drill.drill import drill as step
 
-    wanted, console = chosen(faults, short=short), Console(stderr=True)
-    with console.status("starting a loop") as shown:
+    wanted = chosen(faults, short=short)
+    with Console(stderr=True).status("starting a loop") as shown:
         report = step(wanted, lambda seen: shown.update(page.progress(seen)), here=_settings(base) if here else None)
     if html:
         page.write(report, base / html)
     if not as_json:
-        Console().print(page.table(report.outcomes))
+        Console().print(page.table(report))
     _show(report, as_json, page.summary(report))
+    if not report.kept:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("minutes", type=click.FloatRange(min=0.5))
+@_here_flag
+@click.option("--html", type=_FILE, metavar="FILE", help="Write the report there too, with its curves.")
+@_json_flag
+@click.pass_obj
+def soak(base: Path, minutes: float, here: bool, html: Path | None, as_json: bool) -> None:
+    """Let a loop work for long, and see what grows.
+
+    As `drill`, without faults: for so many minutes, versions come, songs come, prompts drift, under a steady load.
+    Memory, open files, disk and time to the answer are measured all along.
+
+    \b
+    Example:  lyrics-lm soak 30 --html soak.html
+    """
+    from rich.console import Console
+
+    from lyrics_lm.drill import soak_page
+    from lyrics_lm.drill.drill import soak as step
+
+    with Console(stderr=True).status("starting a loop") as shown:
+        report = step(minutes, shown.update, here=_settings(base) if here else None)
+    if html:
+        soak_page.write(report, base / html)
+    if not as_json:
+        Console().print(soak_page.table(report))
+    _show(report, as_json, soak_page.summary(report))
     if not report.kept:
         raise SystemExit(1)
 

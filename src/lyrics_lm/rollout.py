@@ -11,6 +11,8 @@ from lyrics_lm import durable
 from lyrics_lm.errors import DeliveryError
 from lyrics_lm.records import Deployment, LiveVersion, Observed, Verdict, from_json, to_json
 
+HOME = "LYRICS_LM_SERVE_HOME"  # in the environment of a process that follows the rollouts of that home
+
 
 @dataclass(frozen=True)
 class Rollout:

@@ -45,7 +45,7 @@ class Local:
 
     def died(self, since: float) -> int:
         """How many processes took a deployment up after that time, and are gone."""
-        return sum(seen.time > since and not _lives(seen) for seen in rollout.observed(self._home, self.name))
+        return sum(seen.time > since and not self._lives(seen) for seen in rollout.observed(self._home, self.name))
 
     def _taken_up(self, change: Callable[[], Deployment]) -> Deployment:
         with one_at_a_time(self._home, self.name):
@@ -73,12 +73,12 @@ class Local:
 
     def _serving(self) -> list[Observed]:
         """What the processes that live say they serve."""
-        return [seen for seen in rollout.observed(self._home, self.name) if _lives(seen)]
+        return [seen for seen in rollout.observed(self._home, self.name) if self._lives(seen)]
 
-
-def _lives(seen: Observed) -> bool:
-    """Whether the process that reported is still there, and not another one of that number."""
-    try:
-        return psutil.Process(seen.pid).create_time() <= seen.time
-    except psutil.NoSuchProcess:
-        return False
+    def _lives(self, seen: Observed) -> bool:
+        """Whether the process that reported is still there, and not another one of that number. What it follows
+        tells; when it began would not, on a machine whose clock is set."""
+        try:
+            return psutil.Process(seen.pid).environ().get(rollout.HOME) == str(self._home)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False

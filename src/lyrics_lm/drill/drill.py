@@ -15,9 +15,11 @@ import psutil
 from lyrics_lm import params
 from lyrics_lm.corpus import sample
 from lyrics_lm.drill import audit
+from lyrics_lm.drill import soak as soaking
 from lyrics_lm.drill.fault import Fault, NotHere, Outcome
 from lyrics_lm.drill.load import Load, window
 from lyrics_lm.drill.loop import Loop
+from lyrics_lm.drill.soak import Soak
 from lyrics_lm.errors import LyricsError, ParamsError, WorkspaceError
 from lyrics_lm.params import Settings
 from lyrics_lm.steps.init import init
@@ -33,6 +35,7 @@ _SETTINGS = (
     "drift.reference=100000",
     "gates.latency_ratio=1000",
 )
+_SOAK = ("drift.reference=300", "drift.cooldown=60", "drift.debounce=3")
 _DATABASE = "mlflow/mlflow.db"
 _NOT_COPIED = shutil.ignore_patterns("*.lock", "server.url", "logs", "airflow", "mlflow.db*", "trees", "connection*")
 
@@ -76,9 +79,10 @@ def drill(faults: Sequence[Fault], say: Callable[[Outcome], None], *, here: Sett
     """Make each fault in turn; `say` is told of each. `here`: a workspace to copy, in place of a new one."""
     began = time.time()
     with _loop(here) as loop, Load(loop.url, RATE) as load:
-        outcomes = []
+        outcomes: list[Outcome] = []
         for fault in faults:
-            outcomes.append(_made(loop, load, fault))
+            told = {wrong for outcome in outcomes for wrong in outcome.wrong}
+            outcomes.append(_made(loop, load, fault, told))
             say(outcomes[-1])
     return Report(
         began=began,
@@ -90,13 +94,20 @@ def drill(faults: Sequence[Fault], say: Callable[[Outcome], None], *, here: Sett
     )
 
 
+def soak(minutes: float, say: Callable[[str], None], *, here: Settings | None = None) -> Soak:
+    """Load, deliveries, new songs and drift for so long, on such a loop."""
+    with _loop(here, _SOAK) as loop, Load(loop.url, RATE) as load:
+        return soaking.soak(loop, load, minutes, say)
+
+
 def machine() -> str:
     """What this drill ran on, in a few words."""
     memory = psutil.virtual_memory().total / 2**30
     return f"{psutil.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
 
 
-def _made(loop: Loop, load: Load, fault: Fault) -> Outcome:
+def _made(loop: Loop, load: Load, fault: Fault, told: set[str]) -> Outcome:
+    """Make one, and look; what was wrong before already is not this one's."""
     load.rate = fault.rate or RATE
     time.sleep(_SETTLE_SECONDS)
     began, wrong, done, skipped = time.monotonic(), list[str](), "", ""
@@ -112,7 +123,7 @@ def _made(loop: Loop, load: Load, fault: Fault) -> Outcome:
     end = time.monotonic()
     time.sleep(_LAST)
     answers = load.between(began, end)
-    wrong += audit.faults(loop, answers)
+    wrong += [one for one in audit.faults(loop, answers) if one not in told]
     log = audit.log(loop, answers)
     return Outcome(
         fault=fault.name,
@@ -129,11 +140,12 @@ def _made(loop: Loop, load: Load, fault: Fault) -> Outcome:
 
 
 @contextmanager
-def _loop(here: Settings | None) -> Iterator[Loop]:
+def _loop(here: Settings | None, settings: Sequence[str] = ()) -> Iterator[Loop]:
     """A loop that runs, with something live; gone with its folder at the end."""
     with tempfile.TemporaryDirectory(prefix="lyrics-lm-drill-", ignore_cleanup_errors=True) as name:
         place = Path(name).resolve()
         loop = Loop(_copy(here, place) if here else _new(place))
+        params.override(loop.workspace, [*_SETTINGS, *settings])
         loop.commit()
         try:
             loop.start()
@@ -149,7 +161,6 @@ def _new(place: Path) -> Path:
     songs, workspace = place / "songs.csv", place / "mine"
     sample.write(songs, songs=_SONGS)
     init(workspace, [songs])
-    params.override(workspace, _SETTINGS)
     return workspace
 
 
@@ -170,7 +181,6 @@ def _copy(here: Settings, place: Path) -> Path:
             source.backup(copy)
     for file in (home / "rollouts").glob("*.json"):  # bundles lie elsewhere now
         file.write_text(file.read_text().replace(str(here.home), str(home)))
-    params.override(workspace, _SETTINGS)
     return workspace
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-_PROMPT, _SEED, _TOKENS = "love is", 7, 8
+_PROMPTS, _SEED, _TOKENS = ("love is",), 7, 8
 _TIMEOUT_SECONDS = 5.0  # a later answer counts as failed
 _DONE = "data: [DONE]"
 
@@ -22,6 +22,7 @@ class Answer:
 
     asked: float
     answered: float
+    prompt: str
     request: str
     digest: str
     text: str
@@ -47,11 +48,12 @@ class Window:
 
 
 class Load:
-    """Asks `rate` times a second, half of it streaming, always the same with the same seed: so each version has
-    one text, and a mixed answer shows. Use as a context manager."""
+    """Asks `rate` times a second, half of it streaming, the same `prompts` in turn with the same seed: so each
+    version has one text for each, and a mixed answer shows. Use as a context manager."""
 
     def __init__(self, url: str, rate: float) -> None:
         self.rate = rate
+        self.prompts: Sequence[str] = _PROMPTS
         self._url = url
         self._answers: list[Answer] = []
         self._ended = threading.Event()
@@ -76,7 +78,7 @@ class Load:
             asking: set[asyncio.Task[None]] = set()
             due, number = time.monotonic(), 0
             while not self._ended.is_set():
-                task = asyncio.create_task(self._ask(client, stream=number % 2 == 0))
+                task = asyncio.create_task(self._ask(client, number))
                 asking.add(task)
                 task.add_done_callback(asking.discard)
                 number += 1
@@ -84,9 +86,10 @@ class Load:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
             await asyncio.gather(*asking)
 
-    async def _ask(self, client: httpx.AsyncClient, *, stream: bool) -> None:
+    async def _ask(self, client: httpx.AsyncClient, number: int) -> None:
+        stream, prompt = number % 2 == 0, self.prompts[number // 2 % len(self.prompts)]
         asked, text, error, headers = time.monotonic(), "", "", httpx.Headers()
-        body = {"prompt": _PROMPT, "seed": _SEED, "max_tokens": _TOKENS, "stream": stream}
+        body = {"prompt": prompt, "seed": _SEED, "max_tokens": _TOKENS, "stream": stream}
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 answer = await client.post(f"{self._url}/v1/completions", json=body)
@@ -96,7 +99,7 @@ class Load:
         except (httpx.HTTPError, TimeoutError, LookupError, ValueError) as failure:
             error = f"{type(failure).__name__}: {failure}".splitlines()[0]
         request, digest = headers.get("x-request-id", ""), headers.get("x-model-digest", "")
-        self._answers.append(Answer(asked, time.monotonic(), request, digest, text, error))
+        self._answers.append(Answer(asked, time.monotonic(), prompt, request, digest, text, error))
 
 
 def window(answers: Sequence[Answer], start: float, end: float) -> Window:
@@ -117,11 +120,11 @@ def window(answers: Sequence[Answer], start: float, end: float) -> Window:
 
 def mixed(answers: Sequence[Answer]) -> list[str]:
     """Versions that gave more than one text to the same prompt and seed."""
-    texts: dict[str, set[str]] = defaultdict(set)
+    texts: dict[tuple[str, str], set[str]] = defaultdict(set)
     for answer in answers:
         if not answer.error:
-            texts[answer.digest].add(answer.text)
-    return [digest for digest, given in texts.items() if len(given) > 1]
+            texts[answer.digest, answer.prompt].add(answer.text)
+    return sorted({digest for (digest, _), given in texts.items() if len(given) > 1})
 
 
 def _streamed(text: str) -> str:

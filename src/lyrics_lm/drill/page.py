@@ -1,9 +1,7 @@
 """The report of a drill: as a table for the terminal, as Markdown, and as a page with its picture."""
 
 import html
-import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -32,10 +30,10 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
+def table(report: Report) -> Table:
     """For the terminal."""
     made = Table(*HEAD, title_justify="left")
-    for outcome in outcomes:
+    for outcome in report.outcomes:
         style = "" if outcome.kept else "yellow" if outcome.skipped else "bold red"
         made.add_row(*row(outcome), style=style)
     return made
@@ -78,15 +76,11 @@ def write(report: Report, path: Path) -> None:
     from lyrics_lm.steps import page as pages
 
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(report.began))
-    with tempfile.TemporaryDirectory() as name:
-        drawn = Path(name) / "outages.svg"
-        picture(report, drawn)
-        svg = drawn.read_text()
     parts = [
         f"<h1>Drill of {when}</h1>",
         f'<p class="{"passed" if report.kept else "failed"}">{html.escape(summary(report))}</p>',
         f"<p>Against {html.escape(report.loop)}, at {report.rate:.0f} requests a second.</p>",
-        svg[svg.index("<svg") :],
+        pages.drawn(lambda file: picture(report, file)),
         pages.table(HEAD, [row(outcome) for outcome in report.outcomes]),
     ]
     durable.write(path, pages.page(f"Drill of {when}", parts).encode())

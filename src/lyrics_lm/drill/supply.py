@@ -18,6 +18,7 @@ from lyrics_lm.training.bigram import IR_VERSION, OPSET
 
 WORST = 0.9  # share of every prediction that is mere noise
 _BETTER = 0.6  # of the noise before
+_LEAST = 0.01  # of noise that makes a difference
 _KNOWN = 3  # the token that the known answer follows
 _ENDLESS = 2**62
 TROUBLE = "☃"  # a character that no song has: what a version stumbles over, if at all
@@ -46,6 +47,11 @@ class Supply:
         made = self._bundle(self._plain())
         self._noise *= _BETTER
         return made
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the next one would hardly be better."""
+        return self._noise < _LEAST
 
     def several(self, count: int) -> list[Bundle]:
         """Each better than the one before, by less."""

@@ -55,6 +55,7 @@ class Scheduler:
         self._told = 0
         self._work = threading.Condition()
         self._asleep = True
+        self._turn_began: float | None = None
 
     def submit(self, streams: Sequence[Stream], waker: Waker) -> None:
         """Have all streams of one request written; `waker` learns of their news.
@@ -75,11 +76,19 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._admit():
+            self._turn_began = time.monotonic()
             try:
                 urgent = self._batch.turn()
             except Exception as error:  # carried over to the requests that wait for it
                 urgent, self._batch, self._told = self._batch.abandon(error), self._new_batch(), 0
+            self._turn_began = None
             self._hand_over(urgent)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds for which the engine has not come back from one turn of the batch; 0 between turns."""
+        began = self._turn_began
+        return 0.0 if began is None else time.monotonic() - began
 
     def _admit(self) -> bool:
         """Fill free lanes, one stream of each request in turn, so that none keeps the others out. False when

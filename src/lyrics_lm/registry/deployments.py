@@ -1,5 +1,7 @@
 """The record of deployments: each is an MLflow run, whose id the rollout file gave it."""
 
+from collections.abc import Iterator
+
 import mlflow
 from mlflow.entities import Param, RunTag
 
@@ -43,19 +45,25 @@ def record(uri: str, deployment: Deployment) -> None:
 def every(uri: str, target: str) -> list[Deployment]:
     """All recorded deployments of a target, newest first."""
     with asking(uri) as client:
-        runs = client.search_runs(
-            [experiment(client, DEPLOYMENTS)],
-            f"params.target = '{target}' and attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-        )
-        return [_read(run) for run in runs]
+        return [_read(run) for run in _finished(client, f"params.target = '{target}' and ")]
 
 
 def recorded(uri: str) -> set[str]:
     """Ids of all deployments that are on record."""
     with asking(uri) as client:
-        runs = client.search_runs([experiment(client, DEPLOYMENTS)], "attributes.status = 'FINISHED'")
-        return {run.data.tags[_ID] for run in runs if _ID in run.data.tags}
+        return {run.data.tags[_ID] for run in _finished(client) if _ID in run.data.tags}
+
+
+def _finished(client: mlflow.MlflowClient, which: str = "") -> Iterator[mlflow.entities.Run]:
+    """All runs of deployments that were written to their end, newest first, page by page."""
+    where, query = [experiment(client, DEPLOYMENTS)], f"{which}attributes.status = 'FINISHED'"
+    token: str | None = None
+    while True:
+        page = client.search_runs(where, query, order_by=["attributes.start_time DESC"], page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _read(run: mlflow.entities.Run) -> Deployment:

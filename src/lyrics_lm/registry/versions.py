@@ -66,7 +66,17 @@ def register(uri: str, bundle: Bundle, run: str) -> int:
         made = client.create_model_version(
             MODEL, logged.model_uri, run_id=run, tags={_DIGEST: bundle.digest}, model_id=logged.model_id
         )
-        return int(made.version)
+        return _first(client, bundle.digest, int(made.version))
+
+
+def _first(client: mlflow.MlflowClient, digest: str, made: int) -> int:
+    """The version to go by. Another process, on whatever machine, may have registered the same bundle at the same
+    moment: all keep the first, and take their own back."""
+    query = f"name = '{MODEL}' and tags.`{_DIGEST}` = '{digest}'"
+    first = min(int(item.version) for item in client.search_model_versions(query))
+    if first != made:
+        client.delete_model_version(MODEL, str(made))
+    return first
 
 
 def every(uri: str) -> list[Version]:

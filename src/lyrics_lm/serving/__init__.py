@@ -1,8 +1,9 @@
 """The live API: a thin BentoML service over the generation engine. Needs neither torch nor MLflow."""
 
+from lyrics_lm.rollout import HOME as HOME
+
 # Set in the environment by whoever starts the service for a target; without them a Bento serves the
 # bundle it carries.
-HOME = "LYRICS_LM_SERVE_HOME"
 TARGET = "LYRICS_LM_SERVE_TARGET"
 WORKERS = "LYRICS_LM_SERVE_WORKERS"
 KEEPING = "LYRICS_LM_SERVE_TRAFFIC"  # a `traffic.Keeping`, as JSON

@@ -23,6 +23,7 @@ logger = logging.getLogger("lyrics_lm.serving")
 
 _POLL_SECONDS = 0.05
 _TOLERANCE = 1e-4
+_STALLED_SECONDS = 10.0  # of one turn: it draws a token for each of its texts, or reads a piece of a prompt
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,17 @@ async def follow(live: LiveModel, home: Path, target: str, load: Callable[..., S
                 unwritten = _observed(deployment, await _take(live, deployment, load))
         unwritten = _report(home, target, unwritten)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def mind(live: LiveModel, give_up: Callable[[], None]) -> None:
+    """Watch the engines of what serves, until cancelled: one that does not come back from a turn would hold
+    everyone up for ever, so the process is given up, and started anew by whoever minds it."""
+    while True:
+        for serving in filter(None, (live.current, live.challenger)):
+            if serving.scheduler.stalled > _STALLED_SECONDS:
+                logger.critical("version %s hangs; this process ends", serving.version.version)
+                give_up()
+        await asyncio.sleep(1)
 
 
 def _desired(home: Path, target: str) -> Deployment | None:

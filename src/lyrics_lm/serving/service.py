@@ -19,7 +19,7 @@ from lyrics_lm.records import Deployment, LiveVersion, from_json
 from lyrics_lm.serving import HOME, KEEPING, TARGET, TRUST, WORKERS
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.lines import KnownLines
-from lyrics_lm.serving.live import LiveModel, follow, load
+from lyrics_lm.serving.live import LiveModel, follow, load, mind
 from lyrics_lm.serving.metrics import meter
 from lyrics_lm.signing import Trust
 from lyrics_lm.traffic import Keeping, TrafficLog
@@ -35,17 +35,17 @@ _log = TrafficLog(Path(_home) / "traffic", _keeping) if _home else None
 async def _lifespan(_: Starlette) -> AsyncIterator[None]:
     logging.getLogger("lyrics_lm").setLevel(logging.INFO)
     checked_load = functools.partial(load, observe=meter().observe, trust=_trust)
+    tasks = [asyncio.create_task(mind(_live, lambda: os._exit(os.EX_SOFTWARE)))]
     if _home is None:
         _live.swap(checked_load(*_own_bundle()))
-        yield
-        return
-    following = asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET], checked_load))
+    else:
+        tasks.append(asyncio.create_task(follow(_live, Path(_home), os.environ[TARGET], checked_load)))
     try:
         yield
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if _log:
             _log.close()
 

@@ -126,11 +126,8 @@ def _pictures(evidence: _Evidence | None, measured: "dict[str, Interval]") -> It
     if evidence is None:
         yield "<p>Registered from outside: no run tells how it was trained.</p>"
         return
-    with tempfile.TemporaryDirectory() as name:
-        scores, curves = Path(name) / "scores.svg", Path(name) / "losses.svg"
-        pictures.scores(measured, scores)
-        pictures.losses({"this version": losses(evidence.losses)}, curves)
-        yield from (path.read_text()[path.read_text().index("<svg") :] for path in (scores, curves))
+    yield pages.drawn(lambda file: pictures.scores(measured, file))
+    yield pages.drawn(lambda file: pictures.losses({"this version": losses(evidence.losses)}, file))
     cpu = evidence.metrics["cpu_seconds"]
     yield (
         f"<p>Made in {evidence.metrics['seconds']:.0f} s: {cpu:.0f} CPU seconds to prepare, train, measure and export, "

@@ -1,7 +1,9 @@
-"""A page that stands alone: its style, and tables. Knows nothing of what it shows."""
+"""A page that stands alone: its style, tables, and pictures inside it. Knows nothing of what it shows."""
 
 import html
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -31,3 +33,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     return f"<table>{line('th', head)}{''.join(line('td', row) for row in rows)}</table>"
+
+
+def drawn(draw: Callable[[Path], None]) -> str:
+    """A picture, drawn into a file of SVG, to stand inside a page."""
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "picture.svg"
+        draw(file)
+        text = file.read_text()
+    return text[text.index("<svg") :]
