@@ -22,7 +22,7 @@ SHORT = {"training.steps": 120, "training.checkpoint_every": 20, "model.layers":
 
 def run(command: Sequence[str], check: bool = True, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; when it fails, the test fails with what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, **kwargs)
+    done = subprocess.run(command, capture_output=True, text=True, **{"timeout": 240, **kwargs})
     assert not check or done.returncode == 0, done.stderr + done.stdout
     return done
 

@@ -1,5 +1,6 @@
 """The desired state of a target: which versions serve at which share, and how it came to that."""
 
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -173,5 +174,9 @@ def observe(home: Path, target: str, seen: Observed) -> None:
 
 
 def observed(home: Path, target: str) -> list[Observed]:
-    """What each process last reported, those that have ended since included."""
-    return [from_json(file.read_bytes(), Observed) for file in sorted(observations(home, target).glob("[0-9]*.json"))]
+    """What each process last reported, those that have ended since included. A damaged report tells nothing."""
+    found = []
+    for file in sorted(observations(home, target).glob("[0-9]*.json")):
+        with contextlib.suppress(msgspec.DecodeError, FileNotFoundError):
+            found.append(from_json(file.read_bytes(), Observed))
+    return found

@@ -68,7 +68,7 @@ class Supply:
             helper.make_node("Add", ["now", "nothing"], ["logits"]),
         ]
         none = np.zeros((self._size, 1), dtype=np.float32)
-        return self._bundle(_graph(nodes, self._size, {**self._table(), "last": last, "none": none}))
+        return self._bundle(_graph(nodes, self._size, {**self._table(), "last": last, "none": none}), context=2)
 
     def hogging(self) -> Bundle:
         """Asks for a terabyte of memory whenever it reads such a character."""
@@ -84,7 +84,7 @@ class Supply:
             helper.make_node("Add", ["now", "nothing"], ["logits"]),
         ]
         more = {"much": np.array(2**38, dtype=np.int64), "axis": np.array([0], dtype=np.int64)}
-        return self._bundle(_graph(nodes, self._size, {**self._table(), **more}))
+        return self._bundle(_graph(nodes, self._size, {**self._table(), **more}), context=2)
 
     def hanging(self) -> Bundle:
         """Never ends once it reads such a character."""
@@ -120,7 +120,7 @@ class Supply:
             "zero": np.array(0, dtype=np.float32),
             "one": np.array(1, dtype=np.float32),
         }
-        return self._bundle(_graph(nodes, self._size, {**self._table(), **more}))
+        return self._bundle(_graph(nodes, self._size, {**self._table(), **more}), context=2)
 
     def _plain(self, noise: float | None = None) -> onnx.ModelProto:
         nodes = [helper.make_node("Gather", ["table", "tokens"], ["logits"])]
@@ -133,7 +133,8 @@ class Supply:
         logits: npt.NDArray[np.float32] = np.log((1 - noise) * self._chances + noise / self._size).astype(np.float32)
         return logits
 
-    def _bundle(self, graph: onnx.ModelProto) -> Bundle:
+    def _bundle(self, graph: onnx.ModelProto, context: int = 1) -> Bundle:
+        """With a context of 1 the engine reads the whole table when it loads; with more, it meets each token live."""
         self._made += 1
         name = f"drill-{self._made}"
         [table] = [numpy_helper.to_array(one) for one in graph.graph.initializer if one.name == "table"]
@@ -142,7 +143,7 @@ class Supply:
             name=name,
             architecture="bigram",
             vocab_size=self._size,
-            context=1,
+            context=context,
             state=(),
             provenance={"git_commit": None},
             metrics=Metrics(bits_per_char=8.0, perplexity=256.0, split="none"),

@@ -9,6 +9,7 @@ import onnxruntime
 
 from lyrics_lm.bundle import IN_PLACE, MODEL, Bundle
 from lyrics_lm.errors import ConformanceError
+from lyrics_lm.inference.limit import Limit
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -115,7 +116,7 @@ class Engine:
     def run(self, rows: Sequence[IntArray], tensors: tuple[npt.NDArray[np.generic], ...]) -> list[FloatArray]:
         """One call of the graph on ragged rows, padded on the right: logits (B, T, V), then each next state.
 
-        Raises `ConformanceError` when the graph cannot run on them.
+        Raises `ConformanceError` when the graph cannot run on them, or does not come back (see `limit`).
         """
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         tokens = np.zeros((len(rows), int(lengths.max())), dtype=np.int64)
@@ -127,12 +128,18 @@ class Engine:
         """As `run`, on rows that are padded already: tokens (B, T), of which lengths (B) are valid."""
         feed: dict[str, npt.NDArray[np.generic]] = {"tokens": tokens, "lengths": lengths}
         feed.update({spec.name: tensor for spec, tensor in zip(self.state, tensors, strict=True)})
+        limit = Limit(tokens.size)
         try:
-            outputs: list[FloatArray] = self._session.run(None, {name: feed[name] for name in self._inputs})
+            with limit as options:
+                outputs: list[FloatArray] = self._session.run(
+                    None, {name: feed[name] for name in self._inputs}, options
+                )
         except Exception as error:  # ONNX Runtime raises classes of its own extension module, and no common base
+            what = f"{self.bundle.path / MODEL} fails on {len(tokens)} rows of up to {lengths.max()} tokens"
+            if limit.is_over:
+                raise ConformanceError(f"{what}: it did not come back in time; take out what loops for ever") from error
             raise ConformanceError(
-                f"{self.bundle.path / MODEL} fails on {len(tokens)} rows of up to {lengths.max()} tokens: "
-                f"{_one_line(error)}; export it with dynamic batch and time axes and the contract's types"
+                f"{what}: {_one_line(error)}; export it with dynamic batch and time axes and the contract's types"
             ) from error
         return outputs
 
@@ -150,7 +157,12 @@ class Engine:
         binding.bind_ortvalue_output(self._outputs[0], onnxruntime.OrtValue.ortvalue_from_numpy(logits))
         for name, spec in zip(self._outputs[1:], self.state, strict=True):
             binding.bind_ortvalue_output(name, held[spec.name])
-        return lambda: self._session.run_with_iobinding(binding)
+
+        def call() -> None:
+            with Limit(tokens.size) as options:
+                self._session.run_with_iobinding(binding, options)
+
+        return call
 
 
 def _session(bundle: Bundle, threads: int) -> onnxruntime.InferenceSession:

@@ -23,7 +23,7 @@ logger = logging.getLogger("lyrics_lm.serving")
 
 _POLL_SECONDS = 0.05
 _TOLERANCE = 1e-4
-_STALLED_SECONDS = 10.0  # of one turn: it draws a token for each of its texts, or reads a piece of a prompt
+_STALLED_SECONDS = 60.0  # of one turn; a call of the graph is broken off before, if it can be
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from circus.watcher import Watcher
 
 _ROLES = ("service", "mlflow", "controller", *AIRFLOW, "training", "validation")
-_LOG_BYTES = 5_000_000
 _CHECK_SECONDS = 0.25
 
 Say = Callable[[str], None]
@@ -131,13 +130,9 @@ def _servers(settings: Settings, port: int, url: str) -> dict[str, Command]:
 def _watcher(home: Path, role: str, command: Command) -> "Watcher":
     from circus.watcher import Watcher
 
-    (home / "logs").mkdir(parents=True, exist_ok=True)
-    stream = {
-        "class": "FileStream",
-        "filename": str(_log(home, role)),
-        "max_bytes": _LOG_BYTES,
-        "backup_count": 1,
-    }
+    from lyrics_lm.steps.log_file import LogFile
+
+    log = LogFile(_log(home, role))
 
     def stop_orphans(arbiter: "Arbiter", **_: object) -> bool:
         """A killed parent leaves children that would hold its port, and pipes that circus goes on listening to: a
@@ -155,8 +150,8 @@ def _watcher(home: Path, role: str, command: Command) -> "Watcher":
         command.line[1:],
         working_dir=str(home),
         env={**os.environ, **command.environment, **processes.mark(home, role)},
-        stdout_stream=dict(stream),
-        stderr_stream=dict(stream),
+        stdout_stream={"stream": log},
+        stderr_stream={"stream": log},
         graceful_timeout=8,
         max_retry=-1,
         hooks={"before_spawn": (stop_orphans, False)},

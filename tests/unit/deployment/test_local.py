@@ -16,12 +16,14 @@ VERDICT = Verdict("d", None, 0.0, ())
 
 
 @pytest.fixture
-def worker():
-    """Another process that could serve."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    yield process
-    process.kill()
-    process.wait()
+def workers(tmp_path):
+    """Two processes that serve that home."""
+    idle = [sys.executable, "-c", "import time; time.sleep(60)"]
+    both = [subprocess.Popen(idle, env={**os.environ, rollout.HOME: str(tmp_path)}) for _ in range(2)]
+    yield both
+    for process in both:
+        process.kill()
+        process.wait()
 
 
 def report(home, pid, deployment, error=None):
@@ -46,33 +48,34 @@ def test_without_a_service_a_deployment_stands_as_a_wish(tmp_path):
     assert Local(tmp_path).describe().current == deployment
 
 
-def test_a_deployment_is_done_when_every_process_took_it_up(tmp_path, worker):
+def test_a_deployment_is_done_when_every_process_took_it_up(tmp_path, workers):
     """Of several workers, the last one counts."""
-    report(tmp_path, os.getpid(), None)
-    report(tmp_path, worker.pid, None)
-    later(tmp_path, os.getpid())
-    later(tmp_path, worker.pid)
+    for worker in workers:
+        report(tmp_path, worker.pid, None)
+    later(tmp_path, workers[0].pid)
+    later(tmp_path, workers[1].pid)
     began = time.monotonic()
     deployment = Local(tmp_path).deploy(VERSION, "better", VERDICT)
     assert time.monotonic() - began > 0.25
     assert {seen.deployment for seen in rollout.observed(tmp_path, "local")} == {deployment.id}
 
 
-def test_a_process_that_ended_is_not_waited_for(tmp_path, worker):
+def test_a_process_that_ended_is_not_waited_for(tmp_path, workers):
     """Nor one that has its number since."""
-    report(tmp_path, worker.pid, None)
-    worker.kill()
-    worker.wait()
-    rollout.observe(tmp_path, "local", Observed(None, os.getpid(), 0.0, None))
+    ended, _ = workers
+    report(tmp_path, ended.pid, None)
+    ended.kill()
+    ended.wait()
+    report(tmp_path, os.getpid(), None)
     Local(tmp_path).deploy(VERSION, "better", VERDICT)
 
 
-def test_one_process_that_cannot_load_it_takes_the_deployment_back(tmp_path, worker):
+def test_one_process_that_cannot_load_it_takes_the_deployment_back(tmp_path, workers):
     """The reason is told, and the rollout is what it was."""
-    report(tmp_path, os.getpid(), None)
-    report(tmp_path, worker.pid, None)
-    later(tmp_path, os.getpid())
-    later(tmp_path, worker.pid, "the known answer differs")
+    for worker in workers:
+        report(tmp_path, worker.pid, None)
+    later(tmp_path, workers[0].pid)
+    later(tmp_path, workers[1].pid, "the known answer differs")
     with pytest.raises(DeliveryError, match="keeps its old version: the known answer differs"):
         Local(tmp_path).deploy(VERSION, "better", VERDICT)
     assert rollout.read(tmp_path, "local").current is None

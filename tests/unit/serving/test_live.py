@@ -15,9 +15,11 @@ from lyrics_lm import durable, rollout
 from lyrics_lm.bundle import CONTRACT, MODEL, canonical, read
 from lyrics_lm.errors import ConformanceError
 from lyrics_lm.inference.generator import Generator
+from lyrics_lm.inference.scheduler import Scheduler
 from lyrics_lm.records import KnownAnswer, LiveVersion, Verdict
+from lyrics_lm.serving import live as serving_live
 from lyrics_lm.serving.completions import Answer
-from lyrics_lm.serving.live import LiveModel, check_known_answer, follow, load
+from lyrics_lm.serving.live import LiveModel, Serving, check_known_answer, follow, load, mind
 from lyrics_lm.serving.types import CompletionRequest
 
 TARGET = "local"
@@ -282,6 +284,46 @@ def test_many_swaps_leave_memory_where_it_was(tmp_path, first, second):
                 sizes.append(process.memory_info().rss / 1e6)
         assert threading.active_count() < 20
         assert sizes[-1] - sizes[0] < 15
+
+    asyncio.run(scenario())
+
+
+class Endless:
+    """A batch whose engine does not come back until it is told to."""
+
+    written, written_to = 0, ()
+
+    def __init__(self, back):
+        self.back, self.streams = back, []
+
+    def __len__(self):
+        return len(self.streams)
+
+    def add(self, stream):
+        self.streams.append(stream)
+
+    def turn(self):
+        self.back.wait()
+        self.streams.clear()
+        return []
+
+
+def test_an_engine_that_hangs_ends_the_process(tmp_path, first, monkeypatch):
+    """One that is busy is left alone; one that does not come back from a turn is given up on, to be started anew."""
+    monkeypatch.setattr(serving_live, "_STALLED_SECONDS", 0.5)
+    back, given_up = threading.Event(), []
+
+    async def scenario():
+        live = LiveModel()
+        loaded = load(first, deploy(tmp_path, first))
+        live.swap(Serving(loaded.generator, Scheduler(lambda: Endless(back)), first, 0.0, ""))
+        minding = asyncio.create_task(mind(live, lambda: given_up.append(True)))
+        await asyncio.sleep(1.2)
+        assert given_up == []
+        Answer(CompletionRequest(prompt="a"), live.current, "1")
+        await until(lambda: given_up)
+        back.set()
+        minding.cancel()
 
     asyncio.run(scenario())
 
