@@ -136,6 +136,26 @@ def sum_graph(vocab_size: int, seed: int, *, masked: bool = True) -> onnx.ModelP
     return graph(nodes, ["tokens", "lengths", "total"], ["logits", "next_total"], {**weights, **_constants()})
 
 
+def endless_graph(logits: FloatArray) -> onnx.ModelProto:
+    """logits[b, t] = table[tokens[b, t]], and never back where a row holds the last token of the table."""
+    kept = [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in ("sum", "next_sum")]
+    going = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("going", "goes_on")]
+    turn = helper.make_tensor_value_info("turn", TensorProto.INT64, [])
+    same = [_node("Identity", ["going"], "goes_on"), _node("Identity", ["sum"], "next_sum")]
+    body = helper.make_graph(same, "forever", [turn, going[0], kept[0]], [going[1], kept[1]])
+    nodes = [
+        _node("Gather", ["table", "tokens"], "now"),
+        _node("Equal", ["tokens", "trap"], "trapped"),
+        _node("Cast", ["trapped"], "times", to=TensorProto.INT64),
+        _node("ReduceMax", ["times"], "any", keepdims=0),
+        _node("Mul", ["any", "endless"], "turns"),
+        _node("Loop", ["turns", "yes", "nothing"], "sums", body=body),
+        _node("Add", ["now", "sums"], "logits"),
+    ]
+    more = {"trap": np.array(len(logits) - 1), "endless": np.array(2**62), "yes": np.array(True)}
+    return graph(nodes, ["tokens"], ["logits"], {"table": logits, "nothing": np.array(0, np.float32), **more})
+
+
 def graph(
     nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[str],

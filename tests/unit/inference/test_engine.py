@@ -7,6 +7,7 @@ from bundles import (
     WIDTH,
     bigram_bundle,
     bigram_graph,
+    endless_graph,
     graph_bundle,
     looking_ahead_graph,
     stateful_bundle,
@@ -18,6 +19,7 @@ from lyrics_lm import bundle
 from lyrics_lm.bundle import MODEL
 from lyrics_lm.errors import ConformanceError
 from lyrics_lm.inference import engine as engine_module
+from lyrics_lm.inference import limit
 from lyrics_lm.inference.engine import Engine
 from lyrics_lm.records import KnownAnswer
 
@@ -167,3 +169,13 @@ def test_one_engine_serves_several_threads(stateful):
 def test_the_bundle_is_named(tmp_path):
     written = bigram_bundle(tmp_path / "b")
     assert Engine(bundle.read(tmp_path / "b")).bundle == written
+
+
+def test_a_model_that_never_comes_back_is_broken_off(tmp_path, monkeypatch):
+    """A loop without end is an error after the time that its tokens may take, and the engine serves on."""
+    monkeypatch.setattr(limit, "_GRACE_SECONDS", 0.2)
+    engine = Engine(graph_bundle(tmp_path / "endless", endless_graph(table(SIZE, 0)), context=CONTEXT))
+    with pytest.raises(ConformanceError, match="it did not come back in time; take out what loops for ever"):
+        engine.advance([np.array([SIZE - 1])], engine.start())
+    logits, _ = engine.advance([np.array([3])], engine.start())
+    np.testing.assert_allclose(logits[0], table(SIZE, 0)[3])
