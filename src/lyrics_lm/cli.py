@@ -104,8 +104,11 @@ def init(
 @click.option(
     "--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Where the page and the API listen."
 )
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen at; another than this needs a key."
+)
 @click.pass_obj
-def up(base: Path, port: int) -> None:
+def up(base: Path, port: int, host: str) -> None:
     """Start the whole loop on this machine.
 
     That is MLflow, the API with its page, and the controller.
@@ -113,11 +116,70 @@ def up(base: Path, port: int) -> None:
     Ctrl-C stops everything.
 
     \b
-    Example:  lyrics-lm up --port 8080
+    Examples:  lyrics-lm up --port 8080
+               lyrics-lm keys add ann && lyrics-lm up --host 0.0.0.0
     """
     from lyrics_lm.steps.up import up as step
 
-    step(_settings(base), port, _say)
+    step(_settings(base), port, _say, host=host)
+
+
+@main.group()
+def keys() -> None:
+    """Say who may ask the service from other machines.
+
+    Where there is a key, every request needs one (authorization: Bearer KEY); without any, only this machine is
+    answered. A running service knows of changes at once.
+    """
+
+
+@keys.command("add")
+@click.argument("name")
+@_json_flag
+@click.pass_obj
+def keys_add(base: Path, name: str, as_json: bool) -> None:
+    """Make a key, and show it this once.
+
+    \b
+    Example:  lyrics-lm keys add ann
+    """
+    from lyrics_lm.steps.keys import add
+
+    made = add(_settings(base), name)
+    _show(made, as_json, made.key)
+
+
+@keys.command("list")
+@_json_flag
+@click.pass_obj
+def keys_list(base: Path, as_json: bool) -> None:
+    """Show the names of all keys, and when each was made.
+
+    With --json their SHA-256 too, which is what LYRICS_LM_KEYS holds for a container.
+
+    \b
+    Example:  lyrics-lm keys list
+    """
+    from lyrics_lm.steps.keys import every
+
+    known = every(_settings(base))
+    lines = [f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(key.made))}  {key.name}" for key in known]
+    _show(known, as_json, "\n".join(lines) or "no keys: the service answers this machine alone")
+
+
+@keys.command("remove")
+@click.argument("name")
+@click.pass_obj
+def keys_remove(base: Path, name: str) -> None:
+    """Take a key back.
+
+    \b
+    Example:  lyrics-lm keys remove ann
+    """
+    from lyrics_lm.steps.keys import remove
+
+    remove(_settings(base), name)
+    click.echo(f"{name} opens nothing any more")
 
 
 @main.group()

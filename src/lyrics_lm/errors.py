@@ -41,6 +41,10 @@ class DeliveryError(LyricsError):
     """A version could not be packaged, started or put in place for a passing reason; try again."""
 
 
+class KeysError(LyricsError):
+    """An API key cannot be made, or is not there."""
+
+
 class ServiceError(LyricsError):
     """The live service cannot be started or asked."""
 

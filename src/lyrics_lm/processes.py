@@ -1,5 +1,6 @@
 """Processes of one home: marked in their environment, so that what a killed run left can be found and stopped."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -11,6 +12,8 @@ _HOME = "LYRICS_LM_OWNED_BY"
 _ROLE = "LYRICS_LM_ROLE"
 _GRACE_SECONDS = 8
 _PORTS = 2**16
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+LOOPBACK = "127.0.0.1"
 
 
 def mark(home: Path, role: str) -> dict[str, str]:
@@ -53,16 +56,20 @@ def free_port() -> int:
         return port
 
 
-def port_fault(port: int) -> str:
-    """Why no server could listen on this loopback port now; empty where one could."""
-    with socket.socket() as probe:
+def port_fault(port: int, host: str = LOOPBACK) -> str:
+    """Why no server could listen on this port now; empty where one could."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror:
+        return f"cannot be had at {host}, which is no address"
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(address)
         except PermissionError:
             return "is for administrators only"
-        except OSError:
-            return "is in use"
+        except OSError as error:
+            return f"cannot be had at {host}, which is not this machine's" if error.errno in _NOT_OURS else "is in use"
         return ""
 
 

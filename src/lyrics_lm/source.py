@@ -20,6 +20,7 @@ INFERENCE = (
 SERVING = (
     *INFERENCE,
     "corpus/verbatim.py",
+    "keys.py",
     "monitoring/__init__.py",
     "monitoring/words.py",
     "rollout.py",

@@ -38,6 +38,7 @@ _REQUIREMENTS = (
     "uvloop",
 )
 _START_SECONDS = 60
+_KEYS = "LYRICS_LM_KEYS"  # of the service that is live: this one is asked from here alone
 _TOP = 5
 _TOLERANCE = 1e-3  # of log-probabilities that went through JSON
 
@@ -140,7 +141,7 @@ def _running(home: Path, name: str) -> Iterator[tuple[str, "subprocess.Popen[byt
         server = subprocess.Popen(
             command,
             cwd=folder(home),
-            env={**os.environ, **serving_environment(home), **processes.mark(home, "validation")},
+            env={**os.environ, **serving_environment(home), **processes.mark(home, "validation"), _KEYS: ""},
             stdout=output,
             stderr=output,
             start_new_session=True,

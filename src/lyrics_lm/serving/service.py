@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from lyrics_lm import bundle
 from lyrics_lm.corpus import verbatim
 from lyrics_lm.records import Deployment, LiveVersion, from_json
-from lyrics_lm.serving import HOME, KEEPING, TARGET, TRUST, WORKERS
+from lyrics_lm.serving import HOME, KEEPING, KEYS, TARGET, TRUST, WORKERS, doors
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, follow, load, mind
@@ -82,6 +82,12 @@ def _told(name: str) -> bytes | None:
         return None
 
 
+def _keys() -> Callable[[], Sequence[str] | None]:
+    """The keys that open this service: those the environment names, else those of the home."""
+    given = os.environ.get(KEYS)
+    return doors.Known(Path(_home)) if _home and given is None else doors.told(given or "")
+
+
 _api = Api(
     _live,
     _log.append if _log else lambda record: None,
@@ -111,4 +117,5 @@ class LyricsService:
 
 
 service: Any = LyricsService  # what the decorator makes of the class, untyped
-service.add_asgi_middleware(Headers, live=_live)
+service.add_asgi_middleware(Headers, live=_live)  # outermost: a refusal has its request id too
+service.add_asgi_middleware(doors.Doors, known=_keys())

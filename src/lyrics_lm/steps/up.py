@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from lyrics_lm import processes, rollout
-from lyrics_lm.errors import MachineError
+from lyrics_lm import keys, processes, rollout
+from lyrics_lm.errors import KeysError, MachineError
 from lyrics_lm.orchestration.airflow import ROLES as AIRFLOW
 from lyrics_lm.params import Settings
+from lyrics_lm.processes import LOOPBACK
 from lyrics_lm.records import to_json
 from lyrics_lm.steps import signatures
 from lyrics_lm.steps.pipeline import progress_path
@@ -42,15 +43,24 @@ class Command:
     environment: dict[str, str]
 
 
-def up(settings: Settings, port: int, say: Say, *, conductor: Callable[[], dict[str, Command]] | None = None) -> None:
+def up(
+    settings: Settings,
+    port: int,
+    say: Say,
+    *,
+    host: str = LOOPBACK,
+    conductor: Callable[[], dict[str, Command]] | None = None,
+) -> None:
     """Start MLflow, the service and the controller, or what `conductor` gives by role instead; return when all of
-    them have ended.
+    them have ended. Only the service listens at `host`, the rest on this machine alone.
 
-    Raises `MachineError` when the port is taken or the workspace is up already.
+    Raises `MachineError` when the port is taken or the workspace is up already, `KeysError` when other machines can
+    reach that address and there is no key for them.
     """
+    _require_keys(settings, host)
     with _alone(settings):
         processes.stop_leftovers(settings.home, *_ROLES)
-        if fault := processes.port_fault(port):
+        if fault := processes.port_fault(port, host):
             instead = processes.port_instead(port)
             raise MachineError(f"port {port} {fault}; take another: lyrics-lm up --port {instead}")
         _clear_observations(settings.home)
@@ -58,10 +68,20 @@ def up(settings: Settings, port: int, say: Say, *, conductor: Callable[[], dict[
             stack.callback(processes.stop_leftovers, settings.home, *_ROLES)
             conducting = conductor() if conductor else controller(settings)
             url = settings.tracking_uri or stack.enter_context(_mlflow_address(settings))
-            say(f"starting; page http://127.0.0.1:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
+            say(f"starting; page http://{host}:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
             stack.enter_context(_narrated(settings))
-            _supervise(settings.home, {**_servers(settings, port, url), **conducting})
+            _supervise(settings.home, {**_servers(settings, host, port, url), **conducting})
         say("stopped")
+
+
+def _require_keys(settings: Settings, host: str) -> None:
+    """Other machines are let in with a key alone, so without one nobody would be."""
+    from lyrics_lm.serving import KEYS
+
+    if host not in (LOOPBACK, "localhost", "::1") and not (keys.every(settings.home) or os.environ.get(KEYS)):
+        raise KeysError(
+            f"{host} can be reached from other machines; make a key for them first: lyrics-lm keys add NAME"
+        )
 
 
 @contextlib.contextmanager
@@ -109,7 +129,7 @@ def controller(settings: Settings, *options: str) -> dict[str, Command]:
     return {"controller": Command(line, {"LYRICS_LM_HOME": str(settings.home)})}
 
 
-def _servers(settings: Settings, port: int, url: str) -> dict[str, Command]:
+def _servers(settings: Settings, host: str, port: int, url: str) -> dict[str, Command]:
     """The service, and MLflow where it is ours."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
@@ -120,7 +140,7 @@ def _servers(settings: Settings, port: int, url: str) -> dict[str, Command]:
     told[KEEPING] = settings.params.traffic.model_dump_json()
     if trust := signatures.trust(settings):
         told[TRUST] = to_json(trust).decode()
-    service = [sys.executable, "-m", "bentoml", "serve", bentos.SERVICE, "--host", "127.0.0.1", "--port", str(port)]
+    service = [sys.executable, "-m", "bentoml", "serve", bentos.SERVICE, "--host", host, "--port", str(port)]
     commands = {"service": Command(service, {**bentos.serving_environment(home), **told})}
     if not settings.tracking_uri:
         commands["mlflow"] = Command(server.command(home, int(url.rpartition(":")[2])), server.ENVIRONMENT)

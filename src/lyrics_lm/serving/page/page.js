@@ -40,16 +40,25 @@ async function ask(prompt, signal) {
     temperature: Number($("temperature").value),
     stream: true,
   };
-  const headers = { "content-type": "application/json" };
-  const response = await fetch("/v1/completions", { method: "POST", headers, body: JSON.stringify(body), signal });
+  const response = await call("/v1/completions", { method: "POST", body: JSON.stringify(body), signal });
   if (!response.ok) throw new Error(await refusal(response));
   beginVerse(prompt);
   showSource(response.headers);
   return response;
 }
 
+// Where the service asks for a key, the page does, and keeps it for as long as its tab is open.
+async function call(path, options = {}) {
+  const headers = { "content-type": "application/json" };
+  if (sessionStorage.key) headers.authorization = `Bearer ${sessionStorage.key}`;
+  const response = await fetch(path, { ...options, headers });
+  $("door").hidden = response.status !== 401;
+  return response;
+}
+
 async function stream(response) {
-  for await (const batch of eventData(response.body)) {
+  for await (const events of eventsOf(response.body)) {
+    const batch = events.map(({ data }) => data).filter((data) => data !== "");
     const done = batch.indexOf("[DONE]");
     const frames = batch.slice(0, done < 0 ? batch.length : done).map((data) => JSON.parse(data));
     const failed = frames.find((frame) => frame.error);
@@ -60,8 +69,8 @@ async function stream(response) {
   throw new Error("The answer broke off before its end.");
 }
 
-// Yields the data of the server-sent events that have arrived, one list per network read.
-async function* eventData(body) {
+// Yields the server-sent events that have arrived, one list per network read.
+async function* eventsOf(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -69,13 +78,13 @@ async function* eventData(body) {
     if (done) return;
     const events = (rest + value).split(/\r?\n\r?\n/);
     rest = events.pop();
-    yield events.map(dataOf).filter((data) => data !== "");
+    yield events.map((event) => ({ name: field(event, "event"), data: field(event, "data") }));
   }
 }
 
-function dataOf(event) {
-  const lines = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
-  return lines.map((line) => line.slice("data:".length).replace(/^ /, "")).join("\n");
+function field(event, name) {
+  const lines = event.split(/\r?\n/).filter((line) => line.startsWith(`${name}:`));
+  return lines.map((line) => line.slice(name.length + 1).replace(/^ /, "")).join("\n");
 }
 
 async function refusal(response) {
@@ -156,9 +165,8 @@ function showSource(headers) {
 // Lines that the model wrote, the prompt's left aside, and whether a training song has any.
 async function showKnown() {
   const lines = [...$("verse").querySelectorAll(".line:not(#tail)")].filter((line) => !line.querySelector(".prompt"));
-  const headers = { "content-type": "application/json" };
   const body = JSON.stringify({ text: lines.map((line) => line.textContent).join("\n") });
-  const response = await fetch("/lines", { method: "POST", headers, body });
+  const response = await call("/lines", { method: "POST", body });
   if (!response.ok) return;
   const known = (await response.json()).lines;
   if (!known) return;
@@ -295,24 +303,33 @@ function clock(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-// EventSource reconnects by itself after a dropped line, but gives up when it is answered with an error.
-function listen() {
-  const events = new EventSource("/events");
-  events.addEventListener("live", (event) => showLive(JSON.parse(event.data)));
-  events.addEventListener("training", (event) => showTraining(JSON.parse(event.data)));
-  events.addEventListener("drift", (event) => showDrift(JSON.parse(event.data)));
-  events.addEventListener("trial", (event) => showTrial(JSON.parse(event.data)));
-  events.addEventListener("activity", (event) => showActivity(JSON.parse(event.data)));
-  events.addEventListener("error", () => {
-    showState(false);
-    showTraining(null);
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
-  });
+// What the service tells by itself, until the line drops, and then anew. (EventSource could show no key.)
+const SHOWN = { live: showLive, training: showTraining, drift: showDrift, trial: showTrial, activity: showActivity };
+
+async function listen() {
+  try {
+    const response = await call("/events");
+    if (!response.ok) throw new Error(await refusal(response));
+    for await (const events of eventsOf(response.body)) {
+      for (const { name, data } of events) SHOWN[name]?.(JSON.parse(data));
+    }
+  } catch (error) {
+    if ($("door").hidden) console.warn(error);
+  }
+  showState(false);
+  showTraining(null);
+  setTimeout(listen, RETRY_MS);
 }
 
 async function firstLook() {
-  const response = await fetch("/v1/models");
-  showLive((await response.json()).data[0] ?? null);
+  const response = await call("/v1/models");
+  if (response.ok) showLive((await response.json()).data[0] ?? null);
+}
+
+function enter() {
+  sessionStorage.key = $("key").value;
+  $("key").value = "";
+  firstLook().catch(() => {}); // the next look tells
 }
 
 // Start
@@ -329,6 +346,7 @@ document.addEventListener("keydown", (event) => {
 $("temperature").addEventListener("input", () => {
   $("degrees").textContent = Number($("temperature").value).toFixed(2);
 });
+$("enter").addEventListener("click", enter);
 $("copy").addEventListener("click", copyWhy);
 $("copy").hidden = !navigator.clipboard; // browsers give none over plain http from afar; the text selects whole
 setInterval(showSince, CLOCK_MS);
