@@ -667,6 +667,29 @@ def doctor(base: Path, port: int, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Only tell what would go, and why the rest stays.")
+@click.option(
+    "--keep", default=10, show_default=True, type=click.IntRange(0), help="So many undos stay possible at each target."
+)
+@_json_flag
+@click.pass_obj
+def gc(base: Path, dry_run: bool, keep: int, as_json: bool) -> None:
+    """Make room: take away what nobody needs.
+
+    Bentos, bundles, versions and runs that serve nowhere, that no undo brings back and that do not wait; and what
+    can be made again. Safe at any time.
+
+    \b
+    Example:  lyrics-lm gc --dry-run
+    """
+    from lyrics_lm.steps.gc import describe
+    from lyrics_lm.steps.gc import gc as step
+
+    cleaned = step(_settings(base), keep=keep, dry=dry_run)
+    _show(cleaned, as_json, describe(cleaned))
+
+
+@main.command()
 @click.argument("faults", nargs=-1, metavar="[FAULT]...")
 @click.option("--short", is_flag=True, help="Two minutes of it.")
 @_here_flag

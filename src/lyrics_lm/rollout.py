@@ -41,6 +41,17 @@ class Rollout:
         """The version that is being tried beside the one that serves."""
         return self.current.versions[1] if self.current and len(self.current.versions) > 1 else None
 
+    def chain(self, back: int) -> list[Deployment]:
+        """The deployment in force, and those that so many undos, one after the other, would bring back."""
+        by_id = {deployment.id: deployment for deployment in self.history}
+        found: list[Deployment] = []
+        at = self.current
+        while at is not None and len(found) <= back:
+            found.append(at)
+            origin = by_id.get(at.restores or at.id)
+            at = by_id.get(origin.replaces or "") if origin else None
+        return found
+
     def previous(self) -> Deployment:
         """What an undo brings back: the deployment that the one in force, or the one it restored, replaced.
 
@@ -130,6 +141,17 @@ def withdraw(home: Path, target: str, deployment: Deployment) -> None:
     rollout = read(home, target)
     if rollout.current and rollout.current.id == deployment.id:
         durable.write(path(home, target), to_json(Rollout(target, rollout.history[:-1])))
+
+
+def shorten(home: Path, target: str, back: int) -> None:
+    """Forget deployments that so many undos do not reach; what each of them goes back to is kept with it."""
+    rollout = read(home, target)
+    needed = {deployment.id for deployment in rollout.chain(back)}
+    needed |= {deployment.restores for deployment in rollout.chain(back) if deployment.restores}
+    first = next((place for place, one in enumerate(rollout.history) if one.id in needed), 0)
+    shortened = Rollout(target, rollout.history[first:])
+    if shortened != rollout:
+        durable.write(path(home, target), to_json(shortened))
 
 
 def forget(home: Path, target: str) -> None:

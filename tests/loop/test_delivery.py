@@ -6,65 +6,24 @@ import os
 import pickle
 import shutil
 import subprocess
-import time
 from dataclasses import replace
 
 import mlflow
-import numpy as np
 import pytest
 from filelock import FileLock
 
-from bundles import bigram_graph, graph_bundle
-from lyrics_lm import params, processes, rollout
+from lyrics_lm import processes, rollout
 from lyrics_lm.bundle import CONTRACT
-from lyrics_lm.corpus import dataset
 from lyrics_lm.errors import RegistryError
-from lyrics_lm.packaging import bentos
-from lyrics_lm.records import GateResult, KnownAnswer, LiveVersion, Verdict
 from lyrics_lm.registry import deployments, runs, server, versions
 from lyrics_lm.registry.client import MODEL, asking
-from lyrics_lm.steps import scores
 from lyrics_lm.steps.deliver import deliver
 from lyrics_lm.steps.record import record
 from lyrics_lm.steps.register import register
 from lyrics_lm.steps.release import Candidate, Release
 from lyrics_lm.steps.undo import undo
-from lyrics_lm.training import bigram
-from workspaces import LYRICS_LM, cli, make_workspace, wait_for
-
-
-class Shop:
-    """A workspace with its registry, and a supply of bundles, each better than the one before."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.root = make_workspace(folder / "mine")
-        self.settings = params.load(self.root)
-        self.home = self.settings.home
-        self.prepared = scores.current_dataset(self.settings)
-        self._made = 0
-
-    def bundle(self, worse=False):
-        """The counted bigram, diluted: less at each call, or, for a worse one, a lot."""
-        self._made += 1
-        summary = dataset.load_summary(self.prepared)
-        table = np.exp(bigram.count(dataset.load_tokens(self.prepared, "train"), summary.vocab_size))
-        share = 0.9 if worse else 0.5**self._made
-        diluted = np.log((1 - share) * table + share / summary.vocab_size).astype(np.float32)
-        tokenizer = dataset.load_tokenizer(self.prepared)
-        name = f"bundle-{self._made}"
-        known = KnownAnswer((1,), tuple(float(logit) for logit in diluted[1]))
-        return graph_bundle(
-            self.folder / name,
-            bigram_graph(diluted),
-            name=name,
-            tokenizer=tokenizer,
-            known=known,
-            vocab_size=summary.vocab_size,
-        )
-
-    def register(self, **kwargs):
-        return register(self.settings, self.bundle(**kwargs).path).version
+from shops import Shop
+from workspaces import LYRICS_LM, cli, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +38,8 @@ def shop(tmp_path_factory):
         first = shop.register(worse=True)
         assert deliver(shop.settings, shop.uri)[0].verdict.passed is False
         shop.rejected = first
-        _install(shop)
+        shop.install()
         yield shop
-
-
-def _install(shop):
-    """Put a diluted bigram live by hand, as the champion to beat."""
-    worst = shop.bundle(worse=True)
-    number = register(shop.settings, worst.path).version
-    bentos.import_model(shop.home, worst)
-    path = str(bentos.stored(shop.home, worst.digest).path)
-    live = LiveVersion(number, worst.digest, "diluted", "bigram", 5.0, bentos.tag(worst.digest), path)
-    verdict = Verdict(worst.digest, None, time.time(), (GateResult("quality", True, "", "", "put live by hand"),))
-    deployment = rollout.deploy(shop.home, "local", live, "by hand", verdict)
-    versions.mark_verdict(shop.uri, number, verdict)
-    versions.mark_delivered(shop.uri, number, deployment.id)
-    record(shop.uri, shop.home, "local")
 
 
 def assert_delivered_once(shop, version):

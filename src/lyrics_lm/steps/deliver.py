@@ -23,7 +23,7 @@ def deliver(
     from lyrics_lm.steps.record import record
 
     done: list[Candidate] = []
-    with _alone(settings):
+    with alone(settings):
         record(uri, settings.home, target)
         release = Release(settings, uri)
         while True:
@@ -40,7 +40,8 @@ def deliver(
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> Iterator[None]:
+    """No delivery runs in this home while the block does; raises `DeliveryError` where one does."""
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(settings.home / LOCK, timeout=0):
