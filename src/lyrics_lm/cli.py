@@ -155,7 +155,7 @@ def keys_add(base: Path, name: str, as_json: bool) -> None:
 def keys_list(base: Path, as_json: bool) -> None:
     """Show the names of all keys, and when each was made.
 
-    With --json their SHA-256 too, which is what LYRICS_LM_KEYS holds for a container.
+    With --json their SHA-256 too, which is what LYRICS_LM_API_KEYS holds for a container.
 
     \b
     Example:  lyrics-lm keys list

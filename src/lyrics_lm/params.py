@@ -212,7 +212,7 @@ class Params(_Section):
 class Settings:
     """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server;
     `login` is the one that `connect` keeps for another, None where MLflow's own variables hold it. `signing` is that
-    of the params, with whole paths: from the workspace, or from the folder that LYRICS_LM_KEYS names."""
+    of the params, with whole paths: from the workspace, or from the folder that LYRICS_LM_SIGNING_KEYS names."""
 
     root: Path
     home: Path
@@ -245,7 +245,7 @@ def load(root: Path) -> Settings:
         tracking_uri=named or (connected.tracking_uri if connected else None),
         params=params,
         login=connected.login if connected else None,
-        signing=_located(params.signing, Path(os.environ.get("LYRICS_LM_KEYS") or _lasting(root)).resolve()),
+        signing=_located(params.signing, Path(os.environ.get("LYRICS_LM_SIGNING_KEYS") or _lasting(root)).resolve()),
     )
 
 

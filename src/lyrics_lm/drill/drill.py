@@ -34,6 +34,7 @@ _SETTINGS = (
     "delivery.strategy=direct",
     "drift.reference=100000",
     "gates.latency_ratio=1000",
+    "signing.require_signature=false",
 )
 _SOAK = ("drift.reference=300", "drift.cooldown=60", "drift.debounce=3")
 _DATABASE = "mlflow/mlflow.db"

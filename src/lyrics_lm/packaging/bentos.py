@@ -38,7 +38,7 @@ _REQUIREMENTS = (
     "uvloop",
 )
 _START_SECONDS = 60
-_KEYS = "LYRICS_LM_KEYS"  # of the service that is live: this one is asked from here alone
+_KEYS = "LYRICS_LM_API_KEYS"  # of the service that is live: this one is asked from here alone
 _TOP = 5
 _TOLERANCE = 1e-3  # of log-probabilities that went through JSON
 

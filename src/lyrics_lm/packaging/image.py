@@ -15,8 +15,8 @@ from lyrics_lm.packaging import bentos
 
 _DOCKERFILE = """\
 # {name}: one version behind the API. Run it read-only: 
-# docker run --read-only --tmpfs /tmp -p 3000:3000 -e LYRICS_LM_KEYS {name}
-# LYRICS_LM_KEYS holds the SHA-256 of each API key, between commas; `none` lets everyone in.
+# docker run --read-only --tmpfs /tmp -p 3000:3000 -e LYRICS_LM_API_KEYS {name}
+# LYRICS_LM_API_KEYS holds the SHA-256 of each API key, between commas; `none` lets everyone in.
 FROM python:3.11-slim-bookworm
 COPY requirements.txt /bentoml/
 RUN pip install --no-cache-dir --requirement /bentoml/requirements.txt && mkdir /bentoml/envs /bentoml/tmp

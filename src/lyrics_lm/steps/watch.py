@@ -153,7 +153,7 @@ class _Training:
         for assignment in due.assignments:
             command += ["--set", assignment]
         home = {"LYRICS_LM_HOME": str(settings.home), **processes.mark(settings.home, "training")}
-        keys = {"LYRICS_LM_KEYS": str(settings.root)}  # which are in no commit
+        keys = {"LYRICS_LM_SIGNING_KEYS": str(settings.root)}  # which are in no commit
         with open(self._log, "wb") as output:
             self._process = subprocess.Popen(
                 command, env={**keys, **os.environ, **home}, stdout=output, stderr=output, start_new_session=True

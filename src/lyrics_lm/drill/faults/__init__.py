@@ -35,6 +35,6 @@ FAULTS = (
     Fault("clients vanish", clients.vanishing, short=True),
     Fault("idle connections", clients.idle),
     Fault("poison prompts", clients.poison, short=True),
-    Fault("version swaps", deliveries.swaps(1000)),
+    Fault("version swaps", deliveries.swaps(1000), rate=50.0),
     Fault("a few version swaps", deliveries.swaps(50), short=True),
 )
