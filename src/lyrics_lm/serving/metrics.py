@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyrics_lm.inference.scheduler import Load
@@ -56,6 +57,23 @@ class Meter:
                     sums[sample.name] += sample.value
         requests, tokens, batch_size = map(int, sums.values())
         return Activity(requests=requests, tokens=tokens, batch_size=batch_size)
+
+
+def count_in(folder: Path) -> None:
+    """Have this worker count in that folder, before it counts anything. What dead workers were busy with is forgotten,
+    what they had counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        if not _lives(int(file.stem.rpartition("_")[2])):
+            file.unlink(missing_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @functools.cache

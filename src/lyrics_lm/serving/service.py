@@ -16,14 +16,16 @@ from starlette.applications import Starlette
 from lyrics_lm import bundle
 from lyrics_lm.corpus import verbatim
 from lyrics_lm.records import Deployment, LiveVersion, from_json
-from lyrics_lm.serving import HOME, KEEPING, KEYS, TARGET, TRUST, WORKERS, doors
+from lyrics_lm.serving import COUNTERS, HOME, KEEPING, KEYS, TARGET, TRUST, WORKERS, doors
 from lyrics_lm.serving.api import Api, Headers
 from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, follow, load, mind
-from lyrics_lm.serving.metrics import meter
+from lyrics_lm.serving.metrics import count_in, meter
 from lyrics_lm.signing import Trust
 from lyrics_lm.traffic import Keeping, TrafficLog
 
+if counters := os.environ.get(COUNTERS):
+    count_in(Path(counters))
 _live = LiveModel()
 _home = os.environ.get(HOME)
 _keeping = from_json(os.environ.get(KEEPING, "{}"), Keeping)

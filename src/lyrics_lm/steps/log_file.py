@@ -19,3 +19,7 @@ class LogFile(FileStream):  # type: ignore[misc]  # circus has no types
     def __call__(self, data: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             super().__call__(data)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what was still to be written
+            super().close()

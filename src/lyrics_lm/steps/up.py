@@ -1,10 +1,12 @@
 """`lyrics-lm up`: the whole loop on one machine, supervised, narrated, and gone at Ctrl-C."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _ROLES = ("service", "mlflow", "controller", *AIRFLOW, "training", "validation")
 _CHECK_SECONDS = 0.25
+_MEMORY = Path("/dev/shm")  # noqa: S108  # only a folder that no one else may enter is made there
 
 Say = Callable[[str], None]
 
@@ -70,7 +73,8 @@ def up(
             url = settings.tracking_uri or stack.enter_context(_mlflow_address(settings))
             say(f"starting; page http://{host}:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
             stack.enter_context(_narrated(settings))
-            _supervise(settings.home, {**_servers(settings, host, port, url), **conducting})
+            counters = stack.enter_context(_counters(settings.home))
+            _supervise(settings.home, {**_servers(settings, host, port, url, counters), **conducting})
         say("stopped")
 
 
@@ -129,14 +133,29 @@ def controller(settings: Settings, *options: str) -> dict[str, Command]:
     return {"controller": Command(line, {"LYRICS_LM_HOME": str(settings.home)})}
 
 
-def _servers(settings: Settings, host: str, port: int, url: str) -> dict[str, Command]:
+@contextlib.contextmanager
+def _counters(home: Path) -> Iterator[Path]:
+    """A folder in which the workers count together, gone at the end. They map its files into memory, and the system
+    kills a worker that writes where the disk is full: so it lies in memory, where there is such a place."""
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    folder = place / f"lyrics-lm-{os.getuid()}-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _servers(settings: Settings, host: str, port: int, url: str, counters: Path) -> dict[str, Command]:
     """The service, and MLflow where it is ours."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
-    from lyrics_lm.serving import HOME, KEEPING, TARGET, TRUST, WORKERS
+    from lyrics_lm.serving import COUNTERS, HOME, KEEPING, TARGET, TRUST, WORKERS
 
     home = settings.home
     told = {HOME: str(home), TARGET: "local", WORKERS: str(settings.params.serving.workers)}
+    told[COUNTERS] = str(counters)
     told[KEEPING] = settings.params.traffic.model_dump_json()
     if trust := signatures.trust(settings):
         told[TRUST] = to_json(trust).decode()

@@ -31,19 +31,21 @@ def disk_full(loop: Loop, load: Load) -> str:
     with _small_disk(loop):
         loop.put_live(loop.supply.worst())
         loop.wait_idle()
-        ballast = loop.home / "ballast"
+        ballast, began = loop.home / "ballast", time.monotonic()
         _fill(ballast)
         made = loop.supply.better()
         with contextlib.suppress(Exception):  # whatever refuses it first: it is registered once there is room
             loop.register(made)
         time.sleep(_FULL_SECONDS)
-        if loop.live() is None:
-            raise NotRecovered("with a full disk, nothing serves")
+        answers = load.between(began, time.monotonic())
         ballast.unlink()
+        failures = [answer.error for answer in answers if answer.error]
+        if failures or not answers:
+            raise NotRecovered(f"full, {len(failures)} of {len(answers)} requests failed: {failures[:1]}")
         loop.register(made)
         loop.wait_live(made.digest)
         loop.wait_idle()
-    return f"full for {_FULL_SECONDS:.0f} s while a version came"
+    return f"{len(answers)} requests while it was full and a version came; all others while the home was moved"
 
 
 def torn_files(loop: Loop, load: Load) -> str:
