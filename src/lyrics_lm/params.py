@@ -88,9 +88,11 @@ class TrainingParams(_Section):
 
 
 class ServingParams(_Section):
-    """`workers` processes answer requests; one writes about as much as one core can."""
+    """`workers` processes answer requests; one writes about as much as one core can. `copy_guard`: a text that comes
+    to `gates.copying` characters in a row of one training song stops before."""
 
     workers: int = Field(1, ge=1, le=64)
+    copy_guard: bool = True
 
 
 class TrafficParams(_Section):

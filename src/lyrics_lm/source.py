@@ -32,11 +32,12 @@ SERVING = (
 # And to do so as a function, without the service's libraries.
 FUNCTION = (
     *INFERENCE,
+    "corpus/verbatim.py",
     "monitoring/__init__.py",
     "monitoring/words.py",
     "rollout.py",
     "signing.py",
-    *(f"serving/{file}.py" for file in ("__init__", "asking", "completions", "function", "live", "types")),
+    *(f"serving/{file}.py" for file in ("__init__", "asking", "completions", "function", "guard", "live", "types")),
 )
 
 

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from lyrics_lm.errors import CorpusError
+
 FOLDER = "verbatim"  # of the index, in the home of a workspace
 GRAM = 24  # bytes that are hashed together
 STRIDE = 8  # between the places of a song whose grams are indexed
@@ -141,12 +143,15 @@ def build(texts: Sequence[str], names: Sequence[str]) -> Verbatim:
 
 
 def load(folder: Path) -> Verbatim:
-    """An index that was saved; its arrays are mapped, not read."""
-    data, starts, grams, places, lines, owners = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("data", "starts", "grams", "places", "lines", "owners")
-    )
-    names = json.loads((folder / "names.json").read_text())
+    """An index that was saved; its arrays are mapped, not read. Raises `CorpusError` for a damaged one."""
+    try:
+        data, starts, grams, places, lines, owners = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("data", "starts", "grams", "places", "lines", "owners")
+        )
+        names = json.loads((folder / "names.json").read_text())
+    except (ValueError, EOFError) as error:
+        raise CorpusError(f"{folder} is damaged ({error}); the next delivery makes it anew") from error
     return Verbatim(data, starts, grams, places, lines, owners, names)
 
 

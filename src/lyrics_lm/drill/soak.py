@@ -64,6 +64,7 @@ def soak(loop: Loop, load: Load, minutes: float, say: Callable[[str], None]) -> 
     """Every half minute something happens: a better version, songs in the inbox, prompts of another kind, or room
     is made. Measures every few seconds."""
     load.prompts = _USUAL
+    loop.put_live(loop.supply.worst())
     began, moments, events = time.monotonic(), list[Moment](), defaultdict[str, int](int)
     deeds = (_deliver, _songs, _deliver, _shift, _deliver, _make_room)
     heard, due, turn = loop.said, began + _EVENT_SECONDS, 0
@@ -81,8 +82,8 @@ def soak(loop: Loop, load: Load, minutes: float, say: Callable[[str], None]) -> 
     wrong = audit.faults(loop, answers)
     told = loop.said.removeprefix(heard)
     events["trainings"] = told.count("  training ")
-    events["drift alarms"] = told.count("drifted")
-    events["versions live"] = told.count("is live")
+    events["drift alarms"] = told.count("drift: ")
+    events["versions live"] = told.count(" is live ")
     log = audit.log(loop, answers)
     return Soak(
         began=time.time() - (end - began),

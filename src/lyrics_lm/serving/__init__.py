@@ -7,6 +7,7 @@ from lyrics_lm.rollout import HOME as HOME
 TARGET = "LYRICS_LM_SERVE_TARGET"
 WORKERS = "LYRICS_LM_SERVE_WORKERS"
 KEYS = "LYRICS_LM_API_KEYS"  # SHA-256 of each API key, between commas, or `none`; without it, those of the home
+COPYING = "LYRICS_LM_SERVE_COPYING"  # characters in a row of one training song that no text gets to; 0: any
 COUNTERS = "LYRICS_LM_SERVE_COUNTERS"  # the folder where the workers count together, in memory
 KEEPING = "LYRICS_LM_SERVE_TRAFFIC"  # a `traffic.Keeping`, as JSON
 TRUST = "LYRICS_LM_SERVE_TRUST"  # a `signing.Trust`, as JSON; without it no signature is verified

@@ -21,6 +21,7 @@ from lyrics_lm.records import TrafficRecord
 from lyrics_lm.serving import asking
 from lyrics_lm.serving.asking import HttpError
 from lyrics_lm.serving.completions import Answer
+from lyrics_lm.serving.guard import Guard
 from lyrics_lm.serving.live import LiveModel, Serving
 from lyrics_lm.serving.metrics import Meter
 from lyrics_lm.serving.types import (
@@ -53,7 +54,7 @@ logger = logging.getLogger("lyrics_lm.serving")
 class Api:
     """The routes, over what is live. `training` gives the progress of a running training, `drift` how far the
     evidence of drift is, `trial` how a trial stands, all as JSON; `known_lines` the lines of a text that stand in
-    training songs, with one that has each, or None where nobody can tell."""
+    training songs, with one that has each, or None where nobody can tell. `guard` stops texts that copy."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Api:
         known_lines: Callable[[str], dict[str, str] | None],
         drift: Callable[[], bytes | None] = lambda: None,
         trial: Callable[[], bytes | None] = lambda: None,
+        guard: Guard | None = None,
     ) -> None:
         self._live = live
         self._record = record
@@ -72,6 +74,7 @@ class Api:
         self._known_lines = known_lines
         self._drift = drift
         self._trial = trial
+        self._guard = guard
 
     def app(self, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:
         return Starlette(
@@ -136,10 +139,10 @@ class Api:
         """The answer of the version that is tried, where this client's are its."""
         serving = self._live.pick(_client(request, asked))
         tried = serving if serving is not self._live.current else None
-        return asking.answer(asked, tried, request.scope[_REQUEST]) if tried else None
+        return asking.answer(asked, tried, request.scope[_REQUEST], self._guard) if tried else None
 
     def _answer(self, request: Request, asked: CompletionRequest) -> Answer:
-        return asking.answer(asked, self._serving(), request.scope[_REQUEST])
+        return asking.answer(asked, self._serving(), request.scope[_REQUEST], self._guard)
 
     async def _whole(self, request: Request, asked: CompletionRequest) -> tuple[Completion, str]:
         """The whole answer and who gave it: the champion too where a challenger fails."""

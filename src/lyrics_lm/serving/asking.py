@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from lyrics_lm.errors import BusyError
 from lyrics_lm.serving.completions import Answer, PromptError
+from lyrics_lm.serving.guard import Guard
 from lyrics_lm.serving.live import Serving
 from lyrics_lm.serving.types import (
     MAX_BODY_BYTES,
@@ -64,10 +65,10 @@ def as_completion(asked: GenerateRequest) -> CompletionRequest:
     return CompletionRequest(prompt=asked.prompt, max_tokens=_GENERATE_TOKENS)
 
 
-def answer(asked: CompletionRequest, serving: Serving, request_id: str) -> Answer:
+def answer(asked: CompletionRequest, serving: Serving, request_id: str, guard: Guard | None = None) -> Answer:
     """Have it written; raises `HttpError` for a prompt this version cannot take, or a full queue."""
     try:
-        return Answer(asked, serving, request_id)
+        return Answer(asked, serving, request_id, guard)
     except PromptError as error:
         raise HttpError(400, str(error), param="prompt") from error
     except BusyError as error:

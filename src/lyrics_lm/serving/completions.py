@@ -1,6 +1,7 @@
 """Completions: from a validated request to OpenAI's answer, whole or as a stream of frames."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from lyrics_lm.inference.scheduler import Waker
 from lyrics_lm.inference.stream import Piece, Sampling, Stream, TokenScore
 from lyrics_lm.monitoring import words
 from lyrics_lm.records import TrafficRecord
+from lyrics_lm.serving.guard import STOPPED, Guard, Watch
 from lyrics_lm.serving.live import Serving
 from lyrics_lm.serving.types import MODEL_ID, Choice, Completion, CompletionRequest, Logprobs, Usage
 
@@ -25,6 +27,7 @@ class _Sequence:
     index: int
     stream: Stream
     echo: str
+    watch: Watch | None
     text: str = ""
     tokens: int = 0
     begun: bool = False
@@ -41,11 +44,14 @@ class _Sequence:
 class Answer:
     """One request being answered by one version, from the first token to the traffic record."""
 
-    def __init__(self, request: CompletionRequest, serving: Serving, request_id: str) -> None:
-        """Have it written. Raises `PromptError` for token ids outside the vocabulary, `BusyError` when too
-        many texts are waiting."""
+    def __init__(
+        self, request: CompletionRequest, serving: Serving, request_id: str, guard: Guard | None = None
+    ) -> None:
+        """Have it written, as far as `guard` allows. Raises `PromptError` for token ids outside the vocabulary,
+        `BusyError` when too many texts are waiting."""
         self._request = request
         self._serving = serving
+        self._guard = guard
         self.id = request_id
         self.began = time.time()
         self.first_token: float | None = None
@@ -70,7 +76,8 @@ class Answer:
             echo = generator.vocabulary.decode(prompt) if request.echo else ""
             for choice in range(self._choices):
                 stream = generator.stream(prompt, sampling, choice=choice)
-                yield _Sequence(place * self._choices + choice, stream, echo)
+                watch = self._guard.watch() if self._guard else None
+                yield _Sequence(place * self._choices + choice, stream, echo, watch)
 
     @property
     def digest(self) -> str:
@@ -154,12 +161,23 @@ class Answer:
             while growing:
                 await self._waker.wait()
                 for sequence in growing:
-                    while piece := sequence.stream.take():
-                        yield sequence, self._noted(sequence, piece)
+                    while sequence.finish is None and (piece := sequence.stream.take()):
+                        yield sequence, self._noted(sequence, self._guarded(sequence, piece))
                 growing = [sequence for sequence in growing if sequence.finish is None]
         finally:
             for sequence in growing:
                 sequence.stream.cancel()
+
+    def _guarded(self, sequence: _Sequence, piece: Piece) -> Piece:
+        """The piece, or what of it may be sent; then nothing follows. What the model wrote counts, not the prompt."""
+        if sequence.watch is None:
+            return piece
+        allowed = sequence.watch.allowed(piece.text)
+        if allowed == len(piece.text):
+            return piece
+        sequence.stream.cancel()
+        scored = allowed if sequence.begun else allowed + len(sequence.echo)  # which the first scores are of
+        return Piece(piece.text[:allowed], piece.tokens, STOPPED, _within(piece.scores, scored))
 
     def _noted(self, sequence: _Sequence, piece: Piece) -> Piece:
         """Add a piece to its sequence; the first one is preceded by what is echoed."""
@@ -213,6 +231,12 @@ def encode(generator: Generator, prompt: str | list[int]) -> list[int]:
             f"prompt: token {strange} is not in this version's vocabulary of {generator.engine.vocab_size}"
         )
     return prompt or generator.vocabulary.encode("")
+
+
+def _within(scores: tuple[TokenScore, ...], characters: int) -> tuple[TokenScore, ...]:
+    """The scores of the tokens that lie whole within so many characters."""
+    ends = itertools.accumulate(len(score.token) for score in scores)
+    return tuple(score for score, end in zip(scores, ends, strict=True) if end <= characters)
 
 
 def _frame(completion: Completion) -> bytes:

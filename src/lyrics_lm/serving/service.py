@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from lyrics_lm import bundle
 from lyrics_lm.corpus import verbatim
 from lyrics_lm.records import Deployment, LiveVersion, from_json
-from lyrics_lm.serving import COUNTERS, HOME, KEEPING, KEYS, TARGET, TRUST, WORKERS, doors
+from lyrics_lm.serving import COPYING, COUNTERS, HOME, KEEPING, KEYS, TARGET, TRUST, WORKERS, doors
 from lyrics_lm.serving.api import Api, Headers
+from lyrics_lm.serving.guard import Guard
 from lyrics_lm.serving.lines import KnownLines
 from lyrics_lm.serving.live import LiveModel, follow, load, mind
 from lyrics_lm.serving.metrics import count_in, meter
@@ -90,14 +91,16 @@ def _keys() -> Callable[[], Sequence[str] | None]:
     return doors.Known(Path(_home)) if _home and given is None else doors.told(given or "")
 
 
+_known_lines = KnownLines(Path(_home) / verbatim.FOLDER if _home else None)
 _api = Api(
     _live,
     _log.append if _log else lambda record: None,
     lambda: _told("progress.json"),
     meter(),
-    KnownLines(Path(_home) / verbatim.FOLDER if _home else None),
+    _known_lines,
     lambda: _told("drift/line.json"),
     lambda: _told("trials/line.json"),
+    Guard(_known_lines.index, int(os.environ.get(COPYING, "0"))),
 )
 
 

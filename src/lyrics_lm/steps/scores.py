@@ -1,5 +1,6 @@
 """Scores on the frozen test songs: of any bundle, and of what was counted on the same training songs."""
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lyrics_lm import durable, versioning
 from lyrics_lm.bundle import TOKENIZER, Bundle
+from lyrics_lm.errors import CorpusError
 from lyrics_lm.params import ModelParams, Settings, TrainingParams
 from lyrics_lm.records import CopyingReport, EvalReport, KnownAnswer, Manifest, Metrics, SlicesReport, from_json
 
@@ -118,10 +120,12 @@ def _index(home: Path, dataset_folder: Path) -> "Verbatim":
     folder = home / verbatim.FOLDER
     songs = dataset.split_songs(dataset_folder, "train")
     digest = hashlib.sha256("\0".join(songs["text"]).encode()).hexdigest()
-    if verbatim.made_of(folder) != digest:
-        names = [f"{artist} - {song}" for artist, song in zip(songs["artist"], songs["song"], strict=True)]
-        with durable.directory(folder) as draft:
-            verbatim.build(songs["text"].to_list(), names).save(draft, digest)
+    if verbatim.made_of(folder) == digest:
+        with contextlib.suppress(CorpusError):  # damaged: it is made anew
+            return verbatim.load(folder)
+    names = [f"{artist} - {song}" for artist, song in zip(songs["artist"], songs["song"], strict=True)]
+    with durable.directory(folder) as draft:
+        verbatim.build(songs["text"].to_list(), names).save(draft, digest)
     return verbatim.load(folder)
 
 

@@ -151,10 +151,11 @@ def _servers(settings: Settings, host: str, port: int, url: str, counters: Path)
     """The service, and MLflow where it is ours."""
     from lyrics_lm.packaging import bentos
     from lyrics_lm.registry import server
-    from lyrics_lm.serving import COUNTERS, HOME, KEEPING, TARGET, TRUST, WORKERS
+    from lyrics_lm.serving import COPYING, COUNTERS, HOME, KEEPING, TARGET, TRUST, WORKERS
 
     home = settings.home
     told = {HOME: str(home), TARGET: "local", WORKERS: str(settings.params.serving.workers)}
+    told[COPYING] = str(settings.params.gates.copying if settings.params.serving.copy_guard else 0)
     told[COUNTERS] = str(counters)
     told[KEEPING] = settings.params.traffic.model_dump_json()
     if trust := signatures.trust(settings):

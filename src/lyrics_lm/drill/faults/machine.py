@@ -57,13 +57,13 @@ def torn_files(loop: Loop, load: Load) -> str:
     for pattern in _TORN:
         for file in sorted(loop.home.glob(pattern), key=lambda path: path.stat().st_mtime)[-1:]:
             whole = file.read_bytes()
-            file.write_bytes(whole[: len(whole) // 2])
+            _put(file, whole[: len(whole) // 2])
             torn += 1
             try:
                 kill(loop.processes("controller"))
                 _ask_all(loop, file)
             finally:
-                file.write_bytes(whole)
+                _put(file, whole)
     loop.wait("the controller to be back", lambda: loop.processes("controller"))
     made = loop.supply.better()
     loop.register(made)
@@ -131,6 +131,13 @@ def _fill(ballast: Path) -> None:
     with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
         while True:
             file.write(bytes(2**16))
+
+
+def _put(file: Path, content: bytes) -> None:
+    """As after a crash: another file of that name, so that whoever has the old one open keeps it."""
+    draft = file.with_name(f".{file.name}.torn")
+    draft.write_bytes(content)
+    draft.rename(file)
 
 
 def _ask_all(loop: Loop, file: Path) -> None:
