@@ -49,6 +49,18 @@ def test_a_drill_here_leaves_what_is_here_alone(tmp_path):
         up.end()
 
 
+def test_a_soak_measures_what_grows(tmp_path):
+    """Half a minute of one: nothing fails, and memory, files, disk and milliseconds are on its page."""
+    page = tmp_path / "soak.html"
+    done = run([*LYRICS_LM, "soak", "0.6", "--json", "--html", str(page)], check=False)
+    seen = json.loads(done.stdout)
+    assert done.returncode == 0, seen
+    assert (seen["window"]["failed"], seen["doubled"], seen["wrong"]) == (0, 0, [])
+    assert seen["events"]["a better version"] == 1
+    assert all(moment["memory"]["service"] > 50 and moment["files"]["service"] > 5 for moment in seen["moments"])
+    assert all(name in page.read_text() for name in ("memory of service", "disk", "<svg"))
+
+
 def test_an_unknown_fault_is_told(tmp_path):
     """The name that was asked for, and those there are."""
     refused = run([*LYRICS_LM, "drill", "kill everything"], check=False)

@@ -19,6 +19,7 @@ REPO = Path(__file__).parents[2]
 README = REPO / "README.md"
 CONTRACT = REPO / "docs" / "contract.md"
 OPERATIONS = REPO / "docs" / "operations.md"
+RELIABILITY = REPO / "docs" / "reliability.md"
 TEAM = REPO / "docs" / "team.md"
 AIRFLOW = REPO / "docs" / "airflow.md"
 WORKSPACE = REPO / "src" / "lyrics_lm" / "workspace" / "template" / "README.md"
@@ -48,7 +49,23 @@ TOLD_APART = {
         "lyrics-lm watch --only-trials",
     },  # by test_airflow, test_dags
     WORKSPACE: {"lyrics-lm report --base HEAD", "lyrics-lm airflow up"},
-    OPERATIONS: {"lyrics-lm up", "lyrics-lm watch", "lyrics-lm step NAME", "lyrics-lm undo"},
+    OPERATIONS: {
+        "lyrics-lm up",
+        "lyrics-lm watch",
+        "lyrics-lm step NAME",
+        "lyrics-lm undo",
+        "lyrics-lm gc --keep 10",  # by test_gc
+        "dvc gc --workspace",
+    },
+    RELIABILITY: {  # by test_drill, but for those that take a quarter of an hour and more
+        "lyrics-lm drill",
+        "lyrics-lm drill --short",
+        "lyrics-lm drill --here",
+        'lyrics-lm drill "kill a worker"',
+        "lyrics-lm soak 30 --html soak.html",
+        "lyrics-lm drill --json > drill.json",
+        "lyrics-lm soak 30 --json > soak.json",
+    },
 }
 
 
@@ -155,7 +172,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert (REPO / ".ci" / "run").read_text().splitlines()[-1] == "make test"
 
 
-@pytest.mark.parametrize("page", [OPERATIONS, WORKSPACE, TEAM, AIRFLOW], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [OPERATIONS, RELIABILITY, WORKSPACE, TEAM, AIRFLOW], ids=lambda page: page.stem)
 def test_other_pages_show_nothing_untried(page):
     """What they show stands in the README too, or is run by the tests of the loop."""
     assert set(commands(page)) <= {*commands(README), "lyrics-lm up"}

@@ -126,12 +126,13 @@ def _made(loop: Loop, load: Load, fault: Fault, told: set[str]) -> Outcome:
     answers = load.between(began, end)
     wrong += [one for one in audit.faults(loop, answers) if one not in told]
     log = audit.log(loop, answers)
+    seen = window(answers, began, end)
+    right = not wrong and not log.doubled
     return Outcome(
         fault=fault.name,
+        kept=right and seen.success >= fault.success and seen.outage <= fault.outage,
         done=done,
-        window=window(answers, began, end),
-        promised_success=fault.success,
-        promised_outage=fault.outage,
+        window=seen,
         recovered=recovered,
         lost=log.lost,
         doubled=log.doubled,

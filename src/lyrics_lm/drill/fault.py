@@ -30,28 +30,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault did. `recovered`: seconds until all was as it must be. `lost`: requests that were answered, and
-    are not in the traffic log (`doubled`: twice). `wrong`: what was not right at the end, in words. `skipped`: why it
-    could not be tried."""
+    """What a fault did. `kept`: whether every promise was. `recovered`: seconds until all was as it must be. `lost`:
+    requests that were answered, and are not in the traffic log (`doubled`: twice). `wrong`: what was not right at the
+    end, in words. `skipped`: why it could not be tried."""
 
     fault: str
+    kept: bool
     done: str
     window: Window
-    promised_success: float
-    promised_outage: float
     recovered: float
     lost: int
     doubled: int
     wrong: tuple[str, ...]
     skipped: str = ""
-
-    @property
-    def kept(self) -> bool:
-        """Whether every promise was kept."""
-        seen = self.window
-        return (
-            not self.wrong
-            and not self.doubled
-            and seen.success >= self.promised_success
-            and seen.outage <= self.promised_outage
-        )

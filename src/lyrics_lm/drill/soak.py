@@ -37,8 +37,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Soak:
-    """A whole soak: what clients met, how often what was done, what was lost, what was not right at the end."""
+    """A whole soak: what clients met, how often what was done, what was lost, what was not right at the end. `kept`:
+    whether no request failed, and all is right at the end."""
 
+    kept: bool
     began: float
     seconds: float
     window: Window
@@ -47,11 +49,6 @@ class Soak:
     doubled: int
     wrong: tuple[str, ...]
     moments: tuple[Moment, ...]
-
-    @property
-    def kept(self) -> bool:
-        """Whether no request failed, and all is right at the end."""
-        return not (self.wrong or self.doubled or self.window.failed)
 
     def growth(self) -> dict[str, tuple[float, float]]:
         """What each measure was in the second quarter, and in the last (medians): once warm, and at the end."""
@@ -84,11 +81,12 @@ def soak(loop: Loop, load: Load, minutes: float, say: Callable[[str], None]) -> 
     events["trainings"] = told.count("  training ")
     events["drift alarms"] = told.count("drift: ")
     events["versions live"] = told.count(" is live ")
-    log = audit.log(loop, answers)
+    log, seen = audit.log(loop, answers), window(answers, began, end)
     return Soak(
+        kept=not (wrong or log.doubled or seen.failed),
         began=time.time() - (end - began),
         seconds=end - began,
-        window=window(answers, began, end),
+        window=seen,
         events=dict(events),
         lost=log.lost,
         doubled=log.doubled,
