@@ -1,6 +1,7 @@
 """Bundles for a drill: the counted bigram, spoilt less each time, and versions that misbehave once they serve."""
 
 import dataclasses
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,7 +32,9 @@ class Supply:
         self._folder = folder
         summary = dataset.load_summary(prepared)
         self._size = summary.vocab_size
-        self._tokenizer = prepared / dataset.TOKENIZER
+        folder.mkdir(parents=True)
+        self._tokenizer = folder / dataset.TOKENIZER
+        shutil.copyfile(prepared / dataset.TOKENIZER, self._tokenizer)  # the corpus may be prepared anew meanwhile
         self._unknown = dataset.load_tokenizer(prepared).encode(TROUBLE).ids[0]
         self._chances = np.exp(bigram.count(dataset.load_tokens(prepared, "train"), self._size))
         self._noise = WORST
