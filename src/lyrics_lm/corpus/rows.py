@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lyrics_lm.corpus import csv_records
 from lyrics_lm.corpus.csv_records import Broken, Record
@@ -24,6 +26,9 @@ T = TypeVar("T")
 _HEAD = 65536
 _CONTROL = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # no text holds many of these
 _EXCERPT = 120
+# A Parquet file may unpack to so many bytes, or to so many times its own size; songs come nowhere near.
+_UNPACKED, _RATIO = 2**28, 100
+_ROW = 64  # bytes that a row takes here, whatever is in it
 
 
 class Row(NamedTuple):
@@ -99,18 +104,31 @@ def _json_rows(path: Path) -> Iterator[Row | Reject]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row | Reject]:
+    most = max(_UNPACKED, _RATIO * path.stat().st_size)
     try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        if _unpacked(path) > most:
+            raise _bomb(path, most)
+        names = list(pl.read_parquet_schema(path))
+        named = {name.strip().lower(): name for name in reversed(names)}
+        text, artist, song = (_pick(named, names) for names in (TEXT, ARTIST, SONG))
+        if text is None:
+            raise _no_text_column(path, names)
+        frame = pl.read_parquet(path, columns=[name for name in (artist, song, text) if name])
+        if _written_out(frame) > most:
+            raise _bomb(path, most)
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}); write it again") from error
-    named = {name.strip().lower(): name for name in reversed(frame.columns)}
-    text, artist, song = (_pick(named, names) for names in (TEXT, ARTIST, SONG))
-    if text is None:
-        raise _no_text_column(path, frame.columns)
     empty = [None] * len(frame)
     columns = (frame[name] if name else empty for name in (artist, song, text))
     for line, values in enumerate(zip(*columns, strict=True), start=1):
         yield Row(line, *values)
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes that the file says it takes once it is read, at least."""
+    about = pq.read_metadata(path)
+    columns = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    return max(int(columns), _ROW * int(about.num_rows))
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Row | Reject]]] = {
@@ -142,6 +160,21 @@ def _is_binary(head: bytes) -> bool:
 
 def _pick(named: Mapping[str, T], names: Sequence[str]) -> T | None:
     return next((named[name] for name in names if name in named), None)
+
+
+def _written_out(frame: pl.DataFrame) -> int:
+    """Bytes of all texts, each in its own place: what is packed once, and held once, may stand in every row."""
+    columns = frame.get_columns()
+    plain = [column.str.len_bytes() for column in columns if column.dtype == pl.String]
+    listed = [column.cat.len_bytes() for column in columns if isinstance(column.dtype, pl.Categorical | pl.Enum)]
+    return sum(int(lengths.sum()) for lengths in (*plain, *listed))
+
+
+def _bomb(path: Path, most: int) -> CorpusError:
+    size = path.stat().st_size
+    return CorpusError(
+        f"{path} has {size} bytes and unpacks to more than {most // 10**6} MB; songs do not: give them as CSV"
+    )
 
 
 def _no_text_column(path: Path, columns: Sequence[str]) -> CorpusError:

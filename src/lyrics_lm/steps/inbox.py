@@ -25,6 +25,7 @@ def take(settings: Settings, say: Say) -> None:
 
     Killed anywhere, the next call ends what this one began: a file moves out of the inbox last.
     """
+    _refuse_links(settings.root / INBOX, say)
     for file in _whole(settings.root / INBOX, settings.params.drift.debounce):
         try:
             added = data_add(settings, [file])
@@ -38,6 +39,13 @@ def take(settings: Settings, say: Say) -> None:
         _note(settings)
         _move(file, TAKEN)
         say(f"{INBOX}/{file.name}: {_told(added)}")
+
+
+def _refuse_links(inbox: Path, say: Say) -> None:
+    """Whoever may lay files here may not have those read that a link leads to."""
+    for link in [path for path in inbox.glob("*") if path.is_symlink()]:
+        _set_aside(link, "it is a link; lay the file itself here")
+        say(f"{INBOX}/{link.name} was refused: it is a link; lay the file itself there")
 
 
 def _whole(inbox: Path, still: float) -> list[Path]:

@@ -53,15 +53,20 @@ def load(folder: Path, key: str) -> Checkpoint | None:
     """The checkpoint of what `key` names; None when there is none, one of something else, or a damaged
     one: to begin anew takes longer, and comes to the same."""
     try:
-        facts = json.loads((folder / _FACTS).read_bytes())
-        if facts["key"] != key:
-            return None
-        tensors = load_file(folder / _TENSORS)
+        return _read(folder, key)
     except (FileNotFoundError, ValueError, SafetensorError):  # broken JSON or UTF-8 is a ValueError
+        return None
+    except (KeyError, TypeError, RecursionError):  # JSON of another kind
+        return None
+
+
+def _read(folder: Path, key: str) -> Checkpoint | None:
+    facts = json.loads((folder / _FACTS).read_bytes())
+    if facts["key"] != key:
         return None
     model: dict[str, torch.Tensor] = {}
     optimisers: dict[int, dict[int, dict[str, Any]]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in load_file(folder / _TENSORS).items():
         kind, _, rest = name.partition("/")
         if kind == "model":
             model[rest] = tensor

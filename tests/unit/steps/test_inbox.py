@@ -81,3 +81,20 @@ def test_a_file_being_written_waits(settings):
     patient = settings.params.model_copy(update={"drift": params.DriftParams(debounce=60)})
     assert take(params.Settings(settings.root, settings.home, None, patient)) == []
     assert len(take(settings)) == 1
+
+
+def test_a_link_in_the_inbox_is_refused(settings, tmp_path):
+    """Whoever may lay files there gets no other file of this machine read; what it leads to stays as it was."""
+    sample.write(tmp_path / "private.csv", songs=5, seed=9)
+    before = versioning.committed(settings.root).corpus
+    for name, leads in (("link.csv", "private.csv"), ("lost.csv", "nowhere.csv")):
+        (settings.root / inbox.INBOX / name).symlink_to(tmp_path / leads)
+    said = sorted(take(settings))
+    assert [line.partition(" was refused: it is a link")[0] for line in said] == [
+        f"{inbox.INBOX}/{name}" for name in ("link.csv", "lost.csv")
+    ]
+    assert take(settings) == []
+    assert versioning.committed(settings.root).corpus == before
+    refused = settings.root / inbox.INBOX / inbox.REFUSED
+    assert "lay the file itself" in (refused / "link.csv.why.txt").read_text()
+    assert (tmp_path / "private.csv").is_file()
