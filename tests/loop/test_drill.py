@@ -30,7 +30,7 @@ def test_the_short_drill_keeps_every_promise(tmp_path):
 
 
 def test_a_drill_here_leaves_what_is_here_alone(tmp_path):
-    """It works on a copy, even while the workspace is up, with the version that is live there: no file changes."""
+    """It works on a copy, with the version that is live here: of the workspace and its home, no file changes."""
     workspace = make_workspace(tmp_path / "mine", **{"model.name": "bigram"})
     up = Up(workspace)
     try:

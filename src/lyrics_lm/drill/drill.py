@@ -73,7 +73,7 @@ def chosen(names: Sequence[str], *, short: bool) -> list[Fault]:
             raise ParamsError(f"{name!r} is no fault; there are: {', '.join(known)}")
     if names:
         return [fault for fault in FAULTS if fault.name in names]
-    return [fault for fault in FAULTS if fault.short] if short else [*FAULTS]
+    return [fault for fault in FAULTS if fault.when in ("both", "short" if short else "long")]
 
 
 def drill(faults: Sequence[Fault], say: Callable[[Outcome], None], *, here: Settings | None = None) -> Report:

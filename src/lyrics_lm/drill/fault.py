@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from lyrics_lm.drill.load import Load, Window
 from lyrics_lm.drill.loop import Loop
@@ -18,13 +19,13 @@ class NotHere(LyricsError):
 class Fault:
     """`inject` makes it, returns once the loop has recovered, with a line about what was done, and raises
     `LyricsError` where it does not recover. `success` (share of requests) and `outage` (seconds) are what is
-    promised to clients meanwhile; a `short` one belongs to the short drill too."""
+    promised to clients meanwhile; `when`: in which drill it is made. `rate`: requests a second, where not the usual."""
 
     name: str
     inject: Inject
     success: float = 1.0
     outage: float = 5.0
-    short: bool = False
+    when: Literal["long", "short", "both"] = "long"
     rate: float | None = None
 
 

@@ -6,18 +6,18 @@ from lyrics_lm.drill.faults import bad_versions, clients, deliveries, machine, p
 _WORKER, _RESTART = 1.0, 10.0  # seconds
 
 FAULTS = (
-    Fault("kill a worker", processes.worker, success=0.95, outage=_WORKER, short=True),
-    Fault("kill the service", processes.service, success=0.0, outage=_RESTART, short=True),
-    Fault("kill the controller", processes.controller, short=True),
-    Fault("kill MLflow", processes.mlflow, short=True),
-    Fault("control plane away", processes.control_plane, rate=100.0, short=True),
+    Fault("kill a worker", processes.worker, success=0.95, outage=_WORKER, when="both"),
+    Fault("kill the service", processes.service, success=0.0, outage=_RESTART, when="both"),
+    Fault("kill the controller", processes.controller, when="both"),
+    Fault("kill MLflow", processes.mlflow, when="both"),
+    Fault("control plane away", processes.control_plane, rate=100.0, when="both"),
     Fault("kill up", processes.up, success=0.0, outage=_RESTART),
     *(
-        Fault(f"kill a delivery {moment}", deliveries.killed(moment), short=moment == "in deploy")
+        Fault(f"kill a delivery {moment}", deliveries.killed(moment), when="both" if moment == "in deploy" else "long")
         for moment in deliveries.MOMENTS
     ),
     Fault("two controllers", deliveries.two_controllers),
-    Fault("a version registered twice at once", registry.twice, short=True),
+    Fault("a version registered twice at once", registry.twice, when="both"),
     Fault("fifty versions at once", registry.fifty),
     Fault("MLflow slow", registry.slow),
     Fault("MLflow refuses", registry.refusing),
@@ -32,9 +32,9 @@ FAULTS = (
     Fault("a version hangs when served", bad_versions.hanging, success=0.0, outage=120.0),
     Fault("a version eats memory when served", bad_versions.hogging, success=0.0, outage=60.0),
     Fault("slow clients", clients.slow),
-    Fault("clients vanish", clients.vanishing, short=True),
+    Fault("clients vanish", clients.vanishing, when="both"),
     Fault("idle connections", clients.idle),
-    Fault("poison prompts", clients.poison, short=True),
+    Fault("poison prompts", clients.poison, when="both"),
     Fault("version swaps", deliveries.swaps(1000), rate=50.0),
-    Fault("a few version swaps", deliveries.swaps(50), short=True),
+    Fault("a few version swaps", deliveries.swaps(50), when="short"),
 )

@@ -1,6 +1,7 @@
 """kill -9 of a training, of its evaluation, and of songs being added."""
 
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -51,12 +52,12 @@ def data_add(loop: Loop, load: Load) -> str:
     return "three times; run again, the songs are there once"
 
 
-def _killed_when(loop: Loop, seen: "object", *, seed: int, what: str) -> str:
+def _killed_when(loop: Loop, seen: Callable[[], bool], *, seed: int, what: str) -> str:
     loop.put_live(loop.supply.worst())
     loop.wait_idle()
     loop.commit(**_SHORT, training__steps=_STEPS, training__seed=seed)
     inputs = versioning.committed(loop.workspace).inputs
-    loop.wait(f"a training to be seen {what}", seen, every=0.02)  # type: ignore[arg-type]
+    loop.wait(f"a training to be seen {what}", seen, every=0.02)
     kill(loop.processes("training"))
     loop.wait("the training to be finished", lambda: _finished(loop, inputs), 240, every=0.5)
     run = runs.of_inputs(loop.uri, inputs)
