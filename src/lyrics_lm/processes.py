@@ -1,6 +1,5 @@
 """Processes of one home: marked in their environment, so that what a killed run left can be found and stopped."""
 
-import errno
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -12,7 +11,6 @@ _HOME = "LYRICS_LM_OWNED_BY"
 _ROLE = "LYRICS_LM_ROLE"
 _GRACE_SECONDS = 8
 _PORTS = 2**16
-_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 LOOPBACK = "127.0.0.1"
 
 
@@ -59,23 +57,35 @@ def free_port() -> int:
 def port_fault(port: int, host: str = LOOPBACK) -> str:
     """Why no server could listen on this port now; empty where one could."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        _listen(port, host)
+    except PermissionError:
+        return "is for administrators only"
+    except OSError:
+        return "is in use"
+    return ""
+
+
+def host_fault(host: str) -> str:
+    """Why no server could listen at this address, whatever the port; empty where one could."""
+    try:
+        _listen(0, host)
     except socket.gaierror:
-        return f"cannot be had at {host}, which is no address"
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except PermissionError:
-            return "is for administrators only"
-        except OSError as error:
-            return f"cannot be had at {host}, which is not this machine's" if error.errno in _NOT_OURS else "is in use"
-        return ""
+        return "is no address"
+    except OSError:
+        return "is not an address of this machine"
+    return ""
 
 
 def port_instead(port: int) -> int:
     """The first port above this one where a server could listen now."""
     return next((other for other in range(port + 1, _PORTS) if not port_fault(other)), None) or free_port()
+
+
+def _listen(port: int, host: str) -> None:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def _marked(process: psutil.Process, home: str, roles: tuple[str, ...], folder: Path | None) -> bool:

@@ -30,6 +30,9 @@ def test_another_address_needs_a_key_first(workspace):
     assert refused.returncode == 1
     assert "make a key for them first: lyrics-lm keys add NAME" in refused.stderr
     assert cli(workspace, "keys", "list").stdout.startswith("no keys")
+    for host, why in (("192.0.2.7", "is not an address of this machine"), ("nowhere.invalid", "is no address")):
+        refused = cli(workspace, "up", "--host", host, check=False)
+        assert (refused.returncode, f"{host} {why}; take one that is" in refused.stderr) == (1, True)
 
 
 def test_an_open_service_asks_for_the_key_and_changes_nothing(workspace):
