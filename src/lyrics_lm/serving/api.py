@@ -24,6 +24,7 @@ from lyrics_lm.serving.completions import Answer
 from lyrics_lm.serving.guard import Guard
 from lyrics_lm.serving.live import LiveModel, Serving
 from lyrics_lm.serving.metrics import Meter
+from lyrics_lm.serving.openapi import document
 from lyrics_lm.serving.types import (
     MODEL_ID,
     Completion,
@@ -33,6 +34,7 @@ from lyrics_lm.serving.types import (
     LinesRequest,
     LinesResponse,
     Live,
+    ModelList,
 )
 
 B = TypeVar("B", bound=BaseModel)
@@ -84,6 +86,7 @@ class Api:
                 Route("/events", self.events),
                 Route("/generate", self.generate, methods=["POST"]),
                 Route("/lines", self.lines, methods=["POST"]),
+                Route("/openapi.json", self.openapi),
                 Route("/v1/models", self.models),
                 Route("/v1/models/{model}", self.model),
                 Route("/v1/completions", self.completions, methods=["POST"]),
@@ -97,8 +100,11 @@ class Api:
         return FileResponse(_PAGE / "index.html", headers={**_SECURITY_HEADERS, **_ASK_AGAIN})
 
     async def models(self, _: Request) -> Response:
-        data = [] if self._live.current is None else [describe(self._live.current).model_dump()]
-        return JSONResponse({"object": "list", "data": data})
+        data = [] if self._live.current is None else [describe(self._live.current)]
+        return JSONResponse(ModelList(data=data).model_dump())
+
+    async def openapi(self, _: Request) -> Response:
+        return JSONResponse(document())
 
     async def model(self, request: Request) -> Response:
         asking.require_known(request.path_params["model"], self._live.current)
@@ -226,7 +232,7 @@ def describe(serving: Serving) -> Live:
         digest=version.digest,
         architecture=version.architecture,
         bits_per_char=version.bits_per_char,
-        interval=version.interval,
+        interval=list(version.interval) if version.interval else None,
         since=serving.since,
         reason=serving.reason,
     )

@@ -145,9 +145,16 @@ class Live(BaseModel):
     digest: str
     architecture: str
     bits_per_char: float
-    interval: tuple[float, float] | None
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None
     since: float
     reason: str
+
+
+class ModelList(BaseModel):
+    """The versions that serve, as OpenAI lists models; none before the first is live."""
+
+    object: Literal["list"] = "list"
+    data: list[Live]
 
 
 class Activity(BaseModel):

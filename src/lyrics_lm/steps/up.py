@@ -57,8 +57,8 @@ def up(
     """Start MLflow, the service and the controller, or what `conductor` gives by role instead; return when all of
     them have ended. Only the service listens at `host`, the rest on this machine alone.
 
-    Raises `MachineError` when the address is not ours, the port is taken or the workspace is up already, `KeysError` when other machines can
-    reach that address and there is no key for them.
+    Raises `MachineError` when the address is not ours, the port is taken or the workspace is up already, `KeysError`
+    when other machines can reach that address and there is no key for them.
     """
     if fault := processes.host_fault(host):
         raise MachineError(f"{host} {fault}; take one that is, or all: lyrics-lm up --host 0.0.0.0")
