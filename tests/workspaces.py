@@ -74,8 +74,9 @@ class Up:
     verb: tuple[str, ...] = ("up",)
     roles: tuple[str, ...] = ("service", "mlflow", "controller", "training", "validation")
 
-    def __init__(self, workspace: Path, port: int | None = None) -> None:
+    def __init__(self, workspace: Path, port: int | None = None, environment: dict[str, str] | None = None) -> None:
         self.workspace = workspace
+        self._environment = environment
         self.home = workspace / ".lyrics-lm"
         self.port = port or processes.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -90,6 +91,7 @@ class Up:
                 [*LYRICS_LM, "-C", str(self.workspace), *self.verb, "--port", str(self.port)],
                 stdout=output,
                 stderr=output,
+                env=self._environment,
                 start_new_session=True,
             )
         wait_for(lambda: self.said.count("starting;") > before or self.process.poll() is not None, seconds=60)

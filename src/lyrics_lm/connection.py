@@ -5,6 +5,7 @@ Kept in the home, readable by its owner alone; never in a file that Git tracks. 
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -30,6 +31,28 @@ class Connection:
     tracking_uri: str
     dvc_remote: str | None = None
     login: Login | None = None
+
+
+def apart(address: str) -> tuple[str, Login | None]:
+    """An address without the login that stands in it, and that login: so that whoever shows the one tells not the
+    other."""
+    parts = urlsplit(address)
+    if not parts.username and not parts.password:
+        return address, None
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return plain, Login(unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+def registry(address: str, variable: str) -> tuple[str, Login | None]:
+    """The same of an MLflow server. Raises `WorkspaceError` for a database with a password: it could not be
+    named without."""
+    plain, login = apart(address)
+    if login and login.token and not plain.startswith("http"):
+        raise WorkspaceError(
+            f"{variable} names {plain} with a password, which would be shown wherever it is named; "
+            "start an MLflow server over it, and name that"
+        )
+    return (plain, login) if plain.startswith("http") else (address, None)
 
 
 def read(home: Path) -> Connection | None:

@@ -107,8 +107,8 @@ class TrafficParams(_Section):
 class DriftParams(_Section):
     """`reference`: requests after a version went live that say what is usual. `false_alarm`: the chance that it
     is ever called a drift when nothing changed. `learn_from_traffic`: whether prompts may become training text.
-    `notify_url`: who is told of an alarm. `debounce`, `cooldown`: seconds for which new songs, and another
-    retraining after one, wait."""
+    `notify_url`: who is told of an alarm; LYRICS_LM_NOTIFY_URL goes over it, for an address with a token is a secret.
+    `debounce`, `cooldown`: seconds for which new songs, and another retraining after one, wait."""
 
     reference: int = Field(500, ge=30)
     false_alarm: float = Field(0.01, gt=0, lt=0.5)
@@ -213,7 +213,8 @@ class Params(_Section):
 @dataclass(frozen=True)
 class Settings:
     """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server;
-    `login` is the one that `connect` keeps for another, None where MLflow's own variables hold it. `signing` is that
+    `login` is the one that `connect` keeps for another, or that its address held; None where MLflow's own variables
+    hold it. `signing` is that
     of the params, with whole paths: from the workspace, or from the folder that LYRICS_LM_SIGNING_KEYS names."""
 
     root: Path
@@ -238,15 +239,17 @@ def find(start: Path) -> Path:
 def load(root: Path) -> Settings:
     """The settings of the workspace at `root`; raises `ParamsError` naming the key at fault."""
     home = Path(os.environ.get("LYRICS_LM_HOME") or _lasting(root) / ".lyrics-lm").resolve()
-    named = os.environ.get("MLFLOW_TRACKING_URI")
+    named, login = connection.registry(os.environ.get("MLFLOW_TRACKING_URI", ""), "MLFLOW_TRACKING_URI")
     connected = None if named else connection.read(home)
     params = _validate(_read(root / FILE), str(root / FILE))
+    if hook := os.environ.get("LYRICS_LM_NOTIFY_URL"):
+        params = params.model_copy(update={"drift": params.drift.model_copy(update={"notify_url": hook})})
     return Settings(
         root=root,
         home=home,
         tracking_uri=named or (connected.tracking_uri if connected else None),
         params=params,
-        login=connected.login if connected else None,
+        login=connected.login if connected else login,
         signing=_located(params.signing, Path(os.environ.get("LYRICS_LM_SIGNING_KEYS") or _lasting(root)).resolve()),
     )
 

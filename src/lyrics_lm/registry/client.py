@@ -1,5 +1,6 @@
 """How MLflow is asked: one client, its failures told in one line, its output kept off the screen."""
 
+import json
 import logging
 import os
 import warnings
@@ -11,6 +12,10 @@ from lyrics_lm.registry.server import ENVIRONMENT
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
+
+# MLflow would call the user by the name of the login, which for DagsHub is the token.
+_USER = os.environ.get("LOGNAME") or os.environ.get("USER") or "lyrics-lm"
+os.environ.setdefault("MLFLOW_RUN_CONTEXT", json.dumps({"mlflow.user": _USER}))
 
 import mlflow  # noqa: E402  # reads the environment above at import
 import requests  # noqa: E402

@@ -38,6 +38,7 @@ def connect(settings: Settings, wanted: Connection) -> Connected:
     `RegistryError` or `WorkspaceError` says in one line which and why. Raises `MachineError` while `up` runs.
     """
     _require_rest(settings)
+    wanted = _without_login(wanted)
     before = connection.read(settings.home)
     configs = {path: path.read_bytes() if path.is_file() else None for path in _configs(settings)}
     try:
@@ -53,6 +54,18 @@ def connect(settings: Settings, wanted: Connection) -> Connected:
         _put_back(settings, before, configs)
         raise
     return Connected(wanted.tracking_uri, wanted.dvc_remote, tuple(done))
+
+
+def _without_login(wanted: Connection) -> Connection:
+    """What stands in the registry's address is kept as the login; the songs' address is no place for one."""
+    plain, inside = connection.registry(wanted.tracking_uri, "--tracking-uri")
+    remote, secret = connection.apart(wanted.dvc_remote or "")
+    if secret and secret.token:
+        raise ParamsError(
+            f"the address of {remote} holds a password, and Git tracks it; leave it out, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or: dvc remote modify --local"
+        )
+    return replace(wanted, tracking_uri=plain, login=inside or wanted.login)
 
 
 def disconnect(settings: Settings) -> Connected:

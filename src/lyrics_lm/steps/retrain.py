@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -181,5 +182,8 @@ def _notify(settings: Settings, seen: Monitor, say: Say) -> None:
         headers = {"content-type": "application/json"}
         answer = httpx.post(url, content=to_json(report(seen, live.version)), headers=headers, timeout=_NOTIFY_SECONDS)
         answer.raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        say(f"the alarm did not reach {url} (drift.notify_url): {error}")
+    except httpx.HTTPStatusError as error:
+        host, status = error.request.url.host, error.response.status_code
+        say(f"the alarm did not reach {host} (drift.notify_url): it answers {status}")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # whose text, or the path, may be the secret of a hook
+        say(f"the alarm did not reach {urlsplit(url).hostname} (drift.notify_url): {type(error).__name__}")

@@ -66,10 +66,11 @@ def test_an_alarm_is_said_and_posted_once(settings):
 
 
 def test_a_hook_that_is_away_holds_nothing_up(settings):
-    """Nobody at `drift.notify_url`: that is said, and the loop goes on."""
-    seen, said = turned(changed(settings, drift={"notify_url": "http://127.0.0.1:9/"}))
+    """Nobody at `drift.notify_url`: that is said, but not the rest of the address, and the loop goes on."""
+    seen, said = turned(changed(settings, drift={"notify_url": "http://127.0.0.1:9/services/secret"}))
     assert seen.finding
-    assert "did not reach" in said[1]
+    assert "did not reach 127.0.0.1 (drift.notify_url)" in said[1]
+    assert "secret" not in said[1]
 
 
 def test_where_nothing_helps_the_missing_words_are_named(settings):

@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -149,6 +150,10 @@ def _server(home: Path) -> tuple[str, dict[str, str]]:
         login = connection.get("login") or {}
         url, user, password = connection["tracking_uri"], login.get("user"), login.get("token", "")
     url = url or (home / "mlflow" / "server.url").read_text()
+    parts = urllib.parse.urlsplit(url)
+    if parts.username:  # urllib would take it for a part of the host
+        user, password = urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
+        url = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     if user:
         return url, {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
     return url, {"Authorization": f"Bearer {token}"} if token else {}
