@@ -1,5 +1,6 @@
 """API keys of a home. A key is shown once, when it is made; only its SHA-256 is kept, in a file by its name."""
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -52,8 +53,12 @@ def remove(home: Path, name: str) -> None:
 
 def every(home: Path) -> list[Key]:
     """All keys, by name."""
-    files = sorted(file for file in folder(home).glob("*") if _NAME.fullmatch(file.name))
-    return [Key(file.name, file.read_text(encoding="ascii").strip(), file.stat().st_mtime) for file in files]
+    found = []
+    for file in sorted(folder(home).glob("*")):
+        with contextlib.suppress(FileNotFoundError):  # taken back just now
+            if _NAME.fullmatch(file.name):
+                found.append(Key(file.name, file.read_text(errors="replace").strip(), file.stat().st_mtime))
+    return found
 
 
 def digest(text: str) -> str:
@@ -64,4 +69,4 @@ def digest(text: str) -> str:
 def opens(text: str, known: Sequence[str]) -> bool:
     """Whether it is one of the keys of these hashes. Every one is compared, each in constant time."""
     given = digest(text)
-    return sum(hmac.compare_digest(given, one) for one in known) > 0
+    return sum(hmac.compare_digest(given.encode(), one.encode()) for one in known) > 0

@@ -65,6 +65,11 @@ def port_fault(port: int, host: str = LOOPBACK) -> str:
     return ""
 
 
+def address(host: str) -> str:
+    """The address of a name, in numbers."""
+    return str(socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0][4][0])
+
+
 def host_fault(host: str) -> str:
     """Why no server could listen at this address, whatever the port; empty where one could."""
     try:

@@ -178,5 +178,5 @@ def _bomb(path: Path, most: int) -> CorpusError:
 
 
 def _no_text_column(path: Path, columns: Sequence[str]) -> CorpusError:
-    found = ", ".join(columns) or "none, it is empty"
+    found = " ".join(", ".join(columns).split()) or "none, it is empty"
     return CorpusError(f"{path} has no text column; columns found: {found}; name one of them {' or '.join(TEXT[:2])}")

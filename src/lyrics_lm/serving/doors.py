@@ -1,6 +1,7 @@
 """Who is let in: where there are keys, whoever shows one; where there are none, this machine alone."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,12 +9,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lyrics_lm import keys
+from lyrics_lm.errors import KeysError
 from lyrics_lm.serving.asking import HttpError
 
 OPEN = "none"  # in place of hashes: whoever stands before the service lets in whom it will
 _PROBES = ("/livez", "/readyz")
 _PAGE = ("/", "/page/")  # its files hold no data; what they ask for needs the key
 _SCHEME = "bearer "
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Doors:
@@ -66,8 +69,10 @@ class Known:
 
 
 def told(text: str) -> Callable[[], Sequence[str] | None]:
-    """What the environment says: hashes between commas, or `none`."""
+    """What the environment says: hashes between commas, or `none`. Raises `KeysError` for what is neither."""
     hashes = None if text.strip() == OPEN else [part.strip().lower() for part in text.split(",") if part.strip()]
+    if hashes and not all(_HASH.fullmatch(one) for one in hashes):
+        raise KeysError("an API key in the environment is no SHA-256; take those of: lyrics-lm keys list --json")
     return lambda: hashes
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import ipaddress
 import logging
 import os
 import shutil
@@ -62,6 +63,7 @@ def up(
     """
     if fault := processes.host_fault(host):
         raise MachineError(f"{host} {fault}; take one that is, or all: lyrics-lm up --host 0.0.0.0")
+    host = processes.address(host)
     _require_keys(settings, host)
     with _alone(settings):
         processes.stop_leftovers(settings.home, *_ROLES)
@@ -73,7 +75,8 @@ def up(
             stack.callback(processes.stop_leftovers, settings.home, *_ROLES)
             conducting = conductor() if conductor else controller(settings)
             url = settings.tracking_uri or stack.enter_context(_mlflow_address(settings))
-            say(f"starting; page http://{host}:{port}/, MLflow {url}, logs {settings.home / 'logs'}")
+            page = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+            say(f"starting; page {page}, MLflow {url}, logs {settings.home / 'logs'}")
             stack.enter_context(_narrated(settings))
             counters = stack.enter_context(_counters(settings.home))
             _supervise(settings.home, {**_servers(settings, host, port, url, counters), **conducting})
@@ -84,7 +87,7 @@ def _require_keys(settings: Settings, host: str) -> None:
     """Other machines are let in with a key alone, so without one nobody would be."""
     from lyrics_lm.serving import KEYS
 
-    if host not in (LOOPBACK, "localhost", "::1") and not (keys.every(settings.home) or os.environ.get(KEYS)):
+    if not ipaddress.ip_address(host).is_loopback and not (keys.every(settings.home) or os.environ.get(KEYS)):
         raise KeysError(
             f"{host} can be reached from other machines; make a key for them first: lyrics-lm keys add NAME"
         )

@@ -7,6 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from lyrics_lm import keys
+from lyrics_lm.errors import KeysError
 from lyrics_lm.serving.doors import Doors, Known, told
 
 LOOPBACK, ELSEWHERE = "127.0.0.1", "192.0.2.7"
@@ -81,3 +82,14 @@ def test_a_container_is_told_its_keys_by_the_environment():
     assert [ask(app, key=key, at=ELSEWHERE).status_code for key in ("a", "b", "c", None)] == [200, 200, 401, 401]
     assert ask(behind(told("")), at=ELSEWHERE).status_code == 401
     assert ask(behind(told("none")), at=ELSEWHERE).status_code == 200
+    with pytest.raises(KeysError, match="is no SHA-256"):
+        told("lyrics-a-key-itself")
+
+
+def test_a_damaged_key_opens_nothing_and_fails_nobody(tmp_path):
+    """Whatever is in its file, the others open as before."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "damaged").write_bytes(b"\xff\xfe")
+    key = keys.add(tmp_path, "ann")
+    app = behind(Known(tmp_path))
+    assert [ask(app, key=given).status_code for given in (key, "damaged", None)] == [200, 401, 401]
