@@ -71,9 +71,10 @@ def register(uri: str, bundle: Bundle, run: str) -> int:
 
 def _first(client: mlflow.MlflowClient, digest: str, made: int) -> int:
     """The version to go by. Another process, on whatever machine, may have registered the same bundle at the same
-    moment: all keep the first, and take their own back."""
+    moment: all keep the first, and take their own back. One turned away for its signature does not count."""
     query = f"name = '{MODEL}' and tags.`{_DIGEST}` = '{digest}'"
-    first = min(int(item.version) for item in client.search_model_versions(query))
+    standing = [one for one in map(_version, client.search_model_versions(query)) if not _lacks_signature(one)]
+    first = min(one.version for one in standing)
     if first != made:
         client.delete_model_version(MODEL, str(made))
     return first
