@@ -148,7 +148,9 @@ def test_a_measure_is_needed_where_signatures_are(shop):
 def service(shop, log):
     """The service as `lyrics-lm up` starts it; yields its port."""
     port = processes.free_port()
-    command = _servers(shop.settings, "127.0.0.1", port, shop.uri)["service"]
+    counters = log.with_suffix(".counters")
+    counters.mkdir()
+    command = _servers(shop.settings, "127.0.0.1", port, shop.uri, counters)["service"]
     environment = {**os.environ, **command.environment}
     with open(log, "wb") as output:
         started = subprocess.Popen(
