@@ -149,7 +149,7 @@ def service(shop, log):
     """The service as `lyrics-lm up` starts it; yields its port."""
     port = processes.free_port()
     counters = log.with_suffix(".counters")
-    counters.mkdir()
+    counters.mkdir(exist_ok=True)
     command = _servers(shop.settings, "127.0.0.1", port, shop.uri, counters)["service"]
     environment = {**os.environ, **command.environment}
     with open(log, "wb") as output:
