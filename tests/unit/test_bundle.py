@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import os
@@ -5,10 +6,13 @@ import zipfile
 
 import pytest
 import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bundles import VOCAB, bigram_bundle
 from lyrics_lm import bundle
 from lyrics_lm.errors import BundleError
+from lyrics_lm.records import Manifest
 
 
 @pytest.fixture
@@ -43,6 +47,31 @@ def test_what_is_written_is_read_back(tmp_path):
     assert written.manifest.vocab_size == len(VOCAB) + 1
     assert set(written.manifest.files) == {"model.onnx", "tokenizer.json"}
     assert written.size == sum(file.stat().st_size for file in written.path.iterdir())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = [field.name for field in dataclasses.fields(Manifest)]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON, max_size=3))
+def test_whatever_a_contract_says_it_is_read_or_refused_in_one_line(folder, changes):
+    """Any JSON in any field; what is read lists what is there."""
+    good = (folder / bundle.CONTRACT).read_bytes()
+    edit(folder, **changes)
+    refusal, read = "", None
+    try:
+        read = bundle.read(folder)
+    except BundleError as error:
+        refusal = str(error)
+    finally:
+        (folder / bundle.CONTRACT).write_bytes(good)
+    assert "\n" not in refusal
+    assert refusal or {*read.manifest.files, bundle.CONTRACT} == {file.name for file in folder.iterdir()}
 
 
 def test_the_digest_is_the_checksum_of_the_contract(folder):

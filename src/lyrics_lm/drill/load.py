@@ -129,7 +129,7 @@ def mixed(answers: Sequence[Answer]) -> list[str]:
 
 def _streamed(text: str) -> str:
     """The text of a stream of events; raises `ValueError` where it was cut off, or failed in the middle."""
-    frames = [line for line in text.splitlines() if line.startswith("data: ")]
+    frames = [line for line in text.split("\n") if line.startswith("data: ")]
     if not frames or frames[-1] != _DONE:
         raise ValueError("a stream ended without [DONE]")
     chunks = [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]

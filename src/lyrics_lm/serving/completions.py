@@ -240,4 +240,5 @@ def _within(scores: tuple[TokenScore, ...], characters: int) -> tuple[TokenScore
 
 
 def _frame(completion: Completion) -> bytes:
-    return b"data: " + completion.model_dump_json(exclude_none=False).encode() + b"\n\n"
+    """In ASCII, for clients that take U+2028 and its like for the end of a line."""
+    return b"data: " + completion.model_dump_json(ensure_ascii=True).encode() + b"\n\n"

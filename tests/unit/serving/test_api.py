@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 import numpy as np
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from bundles import VOCAB, bigram_bundle, stateful_bundle, table
@@ -110,6 +112,33 @@ def test_a_stream_says_what_a_whole_answer_says(server, body):
     assert joined(frames) == sorted(whole["choices"], key=lambda choice: choice["index"])
     assert {frame["object"] for frame in frames} == {"text_completion"}
     assert len({frame["id"] for frame in frames}) == 1
+
+
+BREAKS = "\n\r\v\f\x1c\x85\u2028\u2029"  # each ends a line for somebody
+
+
+@pytest.fixture(scope="module")
+def breaking(tmp_path_factory):
+    """Serves a model that writes little but line breaks, control characters and what looks like a frame."""
+    made = bigram_bundle(tmp_path_factory.mktemp("bundles") / "breaking", vocab=BREAKS + '\0\x1b"\\dat: é\U0001f3b5')
+    with Server(serving(Generator(made))) as running:
+        yield running
+
+
+@settings(max_examples=60, deadline=None)
+@given(prompt=st.text(max_size=30), seed=st.integers(0, 2**31), n=st.integers(1, 3), echo=st.booleans())
+def test_whatever_is_written_a_frame_is_one_line(breaking, prompt, seed, n, echo):
+    """The stream holds together for clients that split lines at any Unicode break, and for OpenAI's."""
+    body = {"prompt": prompt, "seed": seed, "n": n, "echo": echo, "max_tokens": 20}
+    whole = [choice["text"] for choice in breaking.ask(**body)["choices"]]
+    with breaking.client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines.pop() == "data: [DONE]"
+    frames = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert [choice["text"] for choice in joined(frames)] == whole
+    with openai.OpenAI(base_url=f"{breaking.url}/v1", api_key="none", max_retries=0, timeout=20) as client:
+        parts = list(client.completions.create(model="lyrics-lm", stream=True, extra_body=body, prompt=prompt))
+    assert [choice["text"] for choice in joined([part.model_dump() for part in parts])] == whole
 
 
 def test_an_answer_has_openais_shape(server, tiny):
