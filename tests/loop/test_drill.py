@@ -58,7 +58,7 @@ def test_a_soak_measures_what_grows(tmp_path):
     assert (seen["window"]["failed"], seen["doubled"], seen["wrong"]) == (0, 0, [])
     assert seen["events"]["a better version"] == 1
     assert all(moment["memory"]["service"] > 50 and moment["files"]["service"] > 5 for moment in seen["moments"])
-    assert all(name in page.read_text() for name in ("memory of service", "disk", "<svg"))
+    assert all(name in page.read_text() for name in ("memory of service", "disk of traffic", "<svg"))
 
 
 def test_an_unknown_fault_is_told(tmp_path):

@@ -1,5 +1,6 @@
 """A soak: hours of load with deliveries, new songs and drifting prompts, and whether anything grows meanwhile."""
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from lyrics_lm.drill.loop import Loop
 _SAMPLE_SECONDS = 5.0
 _EVENT_SECONDS = 30.0
 _ROLES = ("service", "controller", "mlflow")
+_PARTS = ("traffic", "mlflow", "bentoml", "the rest")  # of the home
 _USUAL = ("love is", "the night is young", "all i want", "come home with me", "my heart", "in the morning")
 _STRANGE = ("0110 1001", "SHOUT IT", "xyzzy qqq", "12345 67890", "ZZZ ZZZ", "?!?! ?!?!")
 _SONGS = 30
@@ -24,13 +26,13 @@ _SONGS = 30
 
 @dataclass(frozen=True)
 class Moment:
-    """Measured at `seconds` since the beginning: by role resident memory in megabytes, and open files; the home's
-    size in megabytes; milliseconds to the answer (median, 99th percentile) since the moment before."""
+    """Measured at `seconds` since the beginning: by role resident memory in megabytes, and open files; by part the
+    home's megabytes; milliseconds to the answer (median, 99th percentile) since the moment before."""
 
     seconds: float
     memory: dict[str, float]
     files: dict[str, int]
-    disk: float
+    disk: dict[str, float]
     median_ms: float
     p99_ms: float
 
@@ -102,7 +104,8 @@ def lines(moments: Sequence[Moment]) -> dict[str, list[float]]:
         found[f"memory of {role} (MB)"] = [one.memory[role] for one in moments]
     for role in _ROLES:
         found[f"open files of {role}"] = [float(one.files[role]) for one in moments]
-    found["disk (MB)"] = [one.disk for one in moments]
+    for part in _PARTS:
+        found[f"disk of {part} (MB)"] = [one.disk[part] for one in moments]
     found["median answer (ms)"] = [one.median_ms for one in moments]
     found["slowest 1% (ms)"] = [one.p99_ms for one in moments]
     return found
@@ -157,11 +160,10 @@ def _size(process: psutil.Process) -> tuple[float, int]:
         return 0.0, 0
 
 
-def _disk(folder: Path) -> float:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:
-            continue
-    return total / 1e6
+def _disk(home: Path) -> dict[str, float]:
+    sizes = dict.fromkeys(_PARTS, 0.0)
+    for path in home.rglob("*"):
+        part = path.relative_to(home).parts[0]
+        with contextlib.suppress(FileNotFoundError):
+            sizes[part if part in sizes else _PARTS[-1]] += path.lstat().st_size / 1e6
+    return sizes

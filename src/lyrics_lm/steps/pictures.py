@@ -70,7 +70,7 @@ def series(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], pa
         for name, points in lines.items():
             axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
         axes.set_ylabel(unit)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
         axes.legend(fontsize=7, loc="upper left", ncols=4)
     axes.set_xlabel("minutes")
     figure.savefig(path, dpi=110)
