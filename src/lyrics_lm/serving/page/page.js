@@ -240,7 +240,8 @@ function ago(seconds) {
 
 function showState(connected = true) {
   $("state").dataset.state = connected && live ? "live" : "waiting";
-  $("state").textContent = !connected ? "reconnecting…" : live ? `version ${live.version} is live` : "no version yet";
+  const away = $("door").hidden ? "reconnecting…" : "an API key is needed";
+  $("state").textContent = !connected ? away : live ? `version ${live.version} is live` : "no version yet";
 }
 
 function showTraining(progress) {
@@ -326,10 +327,11 @@ async function firstLook() {
   if (response.ok) showLive((await response.json()).data[0] ?? null);
 }
 
-function enter() {
+async function enter() {
   sessionStorage.key = $("key").value;
   $("key").value = "";
-  firstLook().catch(() => {}); // the next look tells
+  await firstLook().catch(() => {}); // the next look tells
+  showProblem($("door").hidden ? "" : "This key opens nothing. Another one is made by: lyrics-lm keys add NAME");
 }
 
 // Start
@@ -347,6 +349,12 @@ $("temperature").addEventListener("input", () => {
   $("degrees").textContent = Number($("temperature").value).toFixed(2);
 });
 $("enter").addEventListener("click", enter);
+$("key").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault(); // of the form, which asks for lyrics
+  event.stopPropagation();
+  enter();
+});
 $("copy").addEventListener("click", copyWhy);
 $("copy").hidden = !navigator.clipboard; // browsers give none over plain http from afar; the text selects whole
 setInterval(showSince, CLOCK_MS);
