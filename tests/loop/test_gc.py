@@ -11,7 +11,7 @@ from lyrics_lm.errors import DeliveryError
 from lyrics_lm.packaging import bentos
 from lyrics_lm.registry import server, versions
 from lyrics_lm.steps import due
-from lyrics_lm.steps.deliver import deliver
+from lyrics_lm.steps.deliver import alone, deliver
 from lyrics_lm.steps.undo import undo
 from shops import Shop
 from workspaces import LYRICS_LM, cli, git, wait_for
@@ -39,9 +39,12 @@ def shop(tmp_path_factory):
 
 
 def test_a_dry_run_tells_what_would_go_and_touches_nothing(shop):
-    """Versions that serve nowhere and that no undo brings back, with their Bentos; and why the others stay."""
+    """Versions that serve nowhere and that no undo brings back, with their Bentos; and why the others stay. While a
+    delivery runs, it tells too."""
     before = _digests(shop.home)
-    told = json.loads(_gc(shop, "--dry-run").stdout)
+    with alone(shop.settings):
+        told = json.loads(_gc(shop, "--dry-run").stdout)
+        assert "another delivery" in cli(shop.root, "gc", check=False).stderr
     assert _digests(shop.home) == before
     gone = {(room["kind"], room["name"]) for room in told["gone"]}
     assert {("version", str(number)) for number in (2, shop.delivered[0])} <= gone

@@ -47,4 +47,4 @@ def alone(settings: Settings) -> Iterator[None]:
         with FileLock(settings.home / LOCK, timeout=0):
             yield
     except Timeout as error:
-        raise DeliveryError(f"another delivery runs in {settings.home}; wait for it to end") from error
+        raise DeliveryError(f"another delivery, or gc, runs in {settings.home}; wait for it to end") from error

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,11 +60,11 @@ class _Needed:
 
 def gc(settings: Settings, *, keep: int = KEEP, dry: bool = False) -> Cleaned:
     """Take away what nobody needs; `keep` deployments of each target stay undoable. Where the registry is a team's,
-    only this machine's files. Raises `DeliveryError` while a delivery runs."""
+    only this machine's files. Raises `DeliveryError` while a delivery runs, unless `dry`."""
     from lyrics_lm.registry import cleaning
     from lyrics_lm.registry.server import tracking
 
-    with deliver.alone(settings), tracking(settings) as uri:
+    with nullcontext() if dry else deliver.alone(settings), tracking(settings) as uri:
         needed = _needed(settings, uri, keep)
         files = dict(_files(settings, needed))
         runs = _runs(settings, uri, needed)
