@@ -214,8 +214,8 @@ class Params(_Section):
 class Settings:
     """A workspace as the environment shows it. `tracking_uri` None means the embedded MLflow server;
     `login` is the one that `connect` keeps for another, or that its address held; None where MLflow's own variables
-    hold it. `signing` is that
-    of the params, with whole paths: from the workspace, or from the folder that LYRICS_LM_SIGNING_KEYS names."""
+    hold it. `signing` is that of the params, with whole paths: from the workspace, or from the folder that
+    LYRICS_LM_SIGNING_KEYS names."""
 
     root: Path
     home: Path

@@ -57,7 +57,7 @@ def free_port() -> int:
 def port_fault(port: int, host: str = LOOPBACK) -> str:
     """Why no server could listen on this port now; empty where one could."""
     try:
-        _listen(port, host)
+        _bind(port, host)
     except PermissionError:
         return "is for administrators only"
     except OSError:
@@ -73,7 +73,7 @@ def address(host: str) -> str:
 def host_fault(host: str) -> str:
     """Why no server could listen at this address, whatever the port; empty where one could."""
     try:
-        _listen(0, host)
+        _bind(0, host)
     except socket.gaierror:
         return "is no address"
     except OSError:
@@ -86,7 +86,7 @@ def port_instead(port: int) -> int:
     return next((other for other in range(port + 1, _PORTS) if not port_fault(other)), None) or free_port()
 
 
-def _listen(port: int, host: str) -> None:
+def _bind(port: int, host: str) -> None:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -111,7 +111,7 @@ def asked(up, key):
         for number, body in enumerate(bodies):
             answer = httpx.post(f"{up.url}/v1/completions", json=body, headers=headers, timeout=20)
             back[f"answer {number}"] = answer.content + str(answer.headers).encode()
-        for path in ("/metrics", "/docs.json", "/v1/models", "/nowhere"):
+        for path in ("/metrics", "/openapi.json", "/v1/models", "/nowhere"):
             answer = httpx.get(up.url + path, headers=headers, timeout=20)
             back[f"answer of {path} {shown == key}"] = answer.content + str(answer.headers).encode()
     return back

@@ -18,7 +18,6 @@ from lyrics_lm.serving.types import (
     ModelList,
 )
 
-VERSION = "3.1.0"
 _REF = "#/components/schemas/{model}"
 _JSON, _EVENTS = "application/json", "text/event-stream"
 _ASKED = (CompletionRequest, GenerateRequest, LinesRequest)
@@ -42,7 +41,7 @@ def document() -> dict[str, Any]:
     schemas = {**definitions["$defs"], "Chunk": _CHUNK}
     streamed = {_JSON: _schema("Completion"), _EVENTS: _schema("Chunk")}
     return {
-        "openapi": VERSION,
+        "openapi": "3.1.0",
         "info": {"title": "lyrics-lm", "version": "1", "description": "Lyrics from the version that is live."},
         "paths": {
             "/v1/completions": {"post": _asks("complete", "CompletionRequest", streamed)},

@@ -50,7 +50,8 @@ async function ask(prompt, signal) {
 // Where the service asks for a key, the page does, and keeps it for as long as its tab is open.
 async function call(path, options = {}) {
   const headers = { "content-type": "application/json" };
-  if (sessionStorage.key) headers.authorization = `Bearer ${sessionStorage.key}`;
+  const key = sessionStorage.getItem("api-key"); // `.key` is a method of every storage
+  if (key) headers.authorization = `Bearer ${key}`;
   const response = await fetch(path, { ...options, headers });
   $("door").hidden = response.status !== 401;
   return response;
@@ -328,7 +329,7 @@ async function firstLook() {
 }
 
 async function enter() {
-  sessionStorage.key = $("key").value;
+  sessionStorage.setItem("api-key", $("key").value);
   $("key").value = "";
   await firstLook().catch(() => {}); // the next look tells
   showProblem($("door").hidden ? "" : "This key opens nothing. Another one is made by: lyrics-lm keys add NAME");
